@@ -1,0 +1,75 @@
+# make run     build everything and serve with config.hcl
+# make build   bin/nagatha-runtime, bin/nagatha, build/plugins/*
+# make test    every test, with the race detector where it is bearable
+# make check   format, vet, lint, tidy
+# make chaos   damage under load, for minutes, on both databases (CHAOS=5m)
+# make bench   ours and the peers side by side (BENCH='-rounds 5 -json FILE'); see bench/
+# make microbench  Go benchmarks
+
+GO       ?= go
+# go-sqlite3 leaves full-text search out unless asked; the store checks at start.
+TAGS     := sqlite_fts5
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+export CGO_ENABLED := 1
+export GOFLAGS := -buildvcs=false
+
+# Each plugin is built for the carriers it can run on.
+PROCESS_PLUGINS := demo memory mcp
+WASM_PLUGINS    := demo memory
+
+# The race detector makes wazero's compiler too slow in these.
+NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/...
+
+.PHONY: run build binaries plugins test check fmt chaos bench microbench clean
+
+run: build
+	./bin/nagatha-runtime -config config.hcl
+
+build: binaries plugins
+
+binaries:
+	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/nagatha-runtime ./cmd/nagatha
+
+plugins: $(PROCESS_PLUGINS:%=build/plugins/%) $(WASM_PLUGINS:%=build/plugins/%.wasm)
+
+.PHONY: FORCE
+build/plugins/%.wasm: FORCE
+	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -o $@ ./plugins/$*
+
+build/plugins/%: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./plugins/$*
+
+test:
+	$(GO) test -tags $(TAGS) -race -shuffle=on -timeout 10m $(TESTFLAGS) $$($(GO) list -tags $(TAGS) ./... | grep -vxF "$$($(GO) list -tags $(TAGS) $(NORACE))")
+	$(GO) test -tags $(TAGS) -shuffle=on -timeout 10m $(TESTFLAGS) $(NORACE)
+
+CHAOS ?= 5m
+chaos:
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run 'TestChaos' ./cmd/nagatha-runtime -chaos $(CHAOS)
+
+check:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed: $$out"; exit 1; fi
+	$(GO) mod tidy -diff
+	$(GO) vet -tags $(TAGS) ./...
+	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm $(GO) build ./sdk/serve/...
+	$(GO) run $(LINT) run --build-tags $(TAGS) ./...
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+# A module of its own: the peers' dependencies are not ours. The peers' servers are
+# started by it, on temporary directories; where one is missing it fails and says so:
+#   apt-get install redis-server postgresql
+# or BENCH=-allow-missing.
+BENCH ?=
+bench: build
+	cd bench && $(GO) vet -tags $(TAGS) . && $(GO) build -tags $(TAGS) -trimpath -o ../bin/nagatha-bench .
+	./bin/nagatha-bench -root . $(BENCH)
+
+microbench:
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchmem ./...
+
+clean:
+	rm -rf bin build

@@ -1,0 +1,72 @@
+// Command nagatha-runtime is the daemon: flags, signals and wiring, nothing
+// else.
+//
+//	nagatha-runtime -config config.hcl           serve
+//	nagatha-runtime -config config.hcl -check    say what is wrong with it
+//	nagatha-runtime -version
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // schedules name time zones, and not every machine knows them
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/runtime/config"
+	"github.com/nagatha/nagatha-runtime/sdk/process"
+)
+
+// version is set by the Makefile.
+var version = "dev"
+
+func main() {
+	process.Supervise() // never returns in the process that watches a plugin
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("nagatha-runtime", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	path := fs.String("config", "config.hcl", "the configuration `file`")
+	check := fs.Bool("check", false, "check the configuration and exit: 0 if it is good, 1 if not")
+	show := fs.Bool("version", false, "print the version and exit")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 2
+	}
+	if fs.NArg() > 0 {
+		fmt.Fprintf(stderr, "nagatha-runtime: unexpected argument %q; the file is given as -config FILE\n", fs.Arg(0))
+		return 2
+	}
+	if *show {
+		fmt.Fprintln(stdout, "nagatha-runtime", version)
+		return 0
+	}
+	cfg, err := config.Loader{Cron: runtime.CheckCron}.Load(*path)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	if *check {
+		fmt.Fprintf(stdout, "%s: ok\n", *path)
+		return 0
+	}
+
+	// The first signal drains, the second does not wait.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	if err := serve(ctx, cfg, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "nagatha-runtime: %v\n", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/client"
+)
+
+func (a *app) approvalsCommand() *cobra.Command {
+	c := group("approvals", "Show and decide what waits for a person",
+		a.approvalsListCommand(), a.decideCommand("approve", "Approve", true), a.decideCommand("reject", "Reject", false))
+	return c
+}
+
+func (a *app) approvalsListCommand() *cobra.Command {
+	var state string
+	c := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List what waits for a person, oldest first", Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			list, err := allApprovals(c.Context(), cl, state)
+			if err != nil {
+				return err
+			}
+			return a.approvals(list)
+		},
+	}
+	c.Flags().StringVar(&state, "state", "", "`pending`, approved, rejected, expired or all (default pending)")
+	return c
+}
+
+func allApprovals(ctx context.Context, cl *client.Client, state string) ([]sdk.Approval, error) {
+	list, next, err := cl.Approvals(ctx, state, "")
+	for err == nil && next != "" {
+		var more []sdk.Approval
+		more, next, err = cl.Approvals(ctx, state, next)
+		list = append(list, more...)
+	}
+	return list, err
+}
+
+func (a *app) approvals(list []sdk.Approval) error {
+	if a.output == "jsonl" {
+		for _, p := range list {
+			if err := a.line(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if list == nil {
+		list = []sdk.Approval{}
+	}
+	return a.show(map[string]any{"approvals": list}, func(w io.Writer) error {
+		var body [][]string
+		for _, p := range list {
+			body = append(body, []string{p.ID, p.Task, string(p.State), age(p.RequestedAt), moment(p.ExpiresAt),
+				shorten(p.Question, 60), shorten(value(p.Detail), 60)})
+		}
+		return rows(w, []string{"ID", "TASK", "STATE", "AGE", "EXPIRES", "QUESTION", "DETAIL"}, body)
+	})
+}
+
+func (a *app) decideCommand(verb, title string, approve bool) *cobra.Command {
+	var comment, digest string
+	c := &cobra.Command{
+		Use:   verb + " ID",
+		Short: title + " what a task asks",
+		Long: title + ` what a task asks. The decision holds for exactly the question that this
+command reads and shows; --digest makes it hold for one that was read before.`,
+		Args: exactly("ID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			found, err := cl.Approval(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if digest == "" {
+				digest = found.Digest
+			}
+			conn, err := a.connect(c.Context())
+			if err != nil {
+				return err
+			}
+			defer func() { _ = conn.Close() }() // never fails
+			if err := conn.Decide(c.Context(), found.ID, approve, digest, comment); err != nil {
+				return err
+			}
+			if found, err = cl.Approval(c.Context(), found.ID); err != nil {
+				return err
+			}
+			return a.show(found, func(w io.Writer) error {
+				return pairs(w, [][2]string{{"id", found.ID}, {"task", found.Task}, {"state", string(found.State)},
+					{"question", found.Question}, {"detail", value(found.Detail)}, {"by", found.DecidedBy}, {"comment", found.Comment}})
+			})
+		},
+	}
+	c.Flags().StringVar(&comment, "comment", "", "why; the task sees it")
+	c.Flags().StringVar(&digest, "digest", "", "the `digest` of the question that is decided")
+	return c
+}

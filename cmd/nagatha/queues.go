@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/client"
+)
+
+func (a *app) queuesCommand() *cobra.Command {
+	list := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List queues with what is in them", Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error { return a.listQueues(c.Context()) },
+	}
+	c := group("queues", "Show, pause and resume queues", list,
+		a.queueCommand("pause", "Start no more tasks of a queue, on every node, until it is resumed", (*client.Client).PauseQueue),
+		a.queueCommand("resume", "Let a paused queue go on", (*client.Client).ResumeQueue))
+	// Alone it lists, too.
+	none := c.Args
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return none(c, args)
+	}
+	c.RunE = list.RunE
+	return c
+}
+
+func (a *app) listQueues(ctx context.Context) error {
+	cl, err := a.client()
+	if err != nil {
+		return err
+	}
+	list, err := cl.Queues(ctx)
+	if err != nil {
+		return err
+	}
+	if a.output == "jsonl" {
+		for _, q := range list {
+			if err := a.line(q); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if list == nil {
+		list = []sdk.QueueStatus{}
+	}
+	return a.show(map[string]any{"queues": list}, func(w io.Writer) error {
+		var body [][]string
+		for _, q := range list {
+			state := "open"
+			if q.Paused {
+				state = "paused"
+			}
+			body = append(body, []string{q.Name, state, fmt.Sprintf("%d of %d", q.Running, q.Concurrency), fmt.Sprint(q.Queued),
+				orNone(span(q.OldestWait)), orNone(q.Rate), orNone(number(q.DepthLimit))})
+		}
+		return rows(w, []string{"NAME", "STATE", "RUNNING", "QUEUED", "OLDEST WAIT", "RATE", "DEPTH LIMIT"}, body)
+	})
+}
+
+// orNone keeps a table's column from being empty.
+func orNone(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (a *app) queueCommand(verb, short string, do func(*client.Client, context.Context, string) (sdk.QueueStatus, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " NAME", Short: short, Args: exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			q, err := do(cl, c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.show(q, func(w io.Writer) error {
+				return pairs(w, [][2]string{
+					{"name", q.Name}, {"paused", fmt.Sprint(q.Paused)}, {"running", fmt.Sprint(q.Running)}, {"queued", fmt.Sprint(q.Queued)},
+					{"oldest wait", span(q.OldestWait)}, {"concurrency", fmt.Sprint(q.Concurrency)}, {"rate", q.Rate},
+					{"depth limit", number(q.DepthLimit)}, {"key concurrency", fmt.Sprint(q.KeyConcurrency)}, {"key rate", q.KeyRate},
+				})
+			})
+		},
+	}
+}

@@ -1,0 +1,199 @@
+# The configuration of Nagatha Runtime. Every setting is here; what is commented
+# out shows its default. Paths are relative to this file. It needs no environment
+# variable; env("NAME"), env("NAME", "default") and file("path") read values from
+# elsewhere. Check a change with: nagatha-runtime -config config.hcl -check
+
+# Everything that is kept: the database, the admin token, compiled modules.
+data_dir = "data"
+
+log {
+  # level  = "info" # debug, info, warn, error
+  # format = "text" # or "json"
+}
+
+server {
+  listen = "127.0.0.1:8765"
+
+  # Listening on an address that others can reach needs this, since there is no
+  # TLS: put a proxy in front instead.
+  # insecure_listen = false
+
+  # Names that clients may call the server by, besides localhost and the address
+  # itself; and origins of web pages that may use it.
+  # allowed_hosts   = ["nagatha.example.com"]
+  # allowed_origins = ["https://app.example.com"]
+
+  limits {
+    # frame_bytes         = "4MiB" # a WebSocket message
+    # body_bytes          = "4MiB" # a REST request
+    # subscriptions       = 1000   # of a connection
+    # in_flight           = 1000   # requests of a connection
+    # requests_per_second = 5000   # of a token
+    # connections         = 10000
+    # anonymous           = 50     # connections that have not said hello
+    # heartbeat           = "25s"
+  }
+}
+
+metrics {
+  # public = false # true: /metrics needs no token
+}
+
+# Where tasks live: an SQLite file in data_dir, which belongs to one runtime, or a
+# PostgreSQL database (15 or later) that any number of runtimes share, each with a
+# data_dir of its own:
+#   store "postgres" {
+#     url = env("DATABASE_URL") # postgres://user:password@host:5432/database
+#   }
+store "sqlite" {}
+
+# The message bus that carries events: "sql" on the store's database, or
+# "gochannel" in memory, which forgets what was not delivered yet.
+bus "sql" {}
+
+# Tasks wait in queues: higher priority first, then who is due first. concurrency is
+# how many run at once on each runtime; all other limits hold over all runtimes on one
+# database.
+queue "default" {
+  concurrency = 16
+
+  # depth     = 100000  # most tasks that may wait; a submit beyond is refused (429)
+  # rate      = "100/s" # most starts: a number per s, m or h; none: no limit
+  # burst     = 5       # starts at once after a pause; default a twentieth of a second's
+  # key_concurrency = 1 # tasks with the same concurrency_key that run at once
+  # key_rate  = "10/m"  # most starts of tasks with the same concurrency_key
+  # key_burst = 1
+}
+
+# For what takes long, such as conversations with a model.
+queue "agent" {
+  concurrency = 8
+}
+
+# Caps on tasks.
+limits {
+  # payload         = "256KiB"
+  # result          = "256KiB"
+  # log_line        = "16KiB"
+  # output_chunk    = "64KiB"
+  # events_per_task = 100000
+  # bytes_per_task  = "64MiB"
+  # drain           = "30s" # for running tasks when the runtime is stopped
+}
+
+# How long ended tasks are kept, and published events.
+retention {
+  # completed = "168h" # and cancelled
+  # failed    = "720h"
+  # events    = "168h"
+}
+
+# For kinds whose plugin declares nothing.
+retry {
+  # timeout      = "1m" # of an attempt
+  # max_attempts = 5
+  # backoff      = "1s" # doubles with each attempt, with full jitter
+  # max_backoff  = "5m"
+}
+
+# Plugins. Each is a module (wasm) or a program (command), and may do only what
+# its grant says.
+#
+#   wasm    = "FILE"             command = ["PROGRAM", "ARGUMENT"]
+#   sha256  = "…"                env     = { NAME = "value" }   # all that it sees
+#   enabled = true               dir     = "."
+#                                mtls    = false
+#   grant {
+#     store   = true                            # the key-value store, its own part
+#     publish = ["demo.*"]                      # event types
+#     http    = ["api.example.com", "127.0.0.1:8080"] # private addresses literally
+#     secrets = { KEY = env("KEY") }
+#     submit  = ["demo.*"]                      # kinds of child tasks
+#     queues  = ["default"]                     # that they may name; left out: any
+#     await   = true                            # waiting for signals and tasks
+#     approve = true                            # asking a person
+#   }
+#   limits {
+#     memory        = "128MiB"
+#     instances     = 4     # wasm: most copies at once
+#     concurrency   = 1     # attempts at once: of a copy; of a program: no limit
+#     start_timeout = "10s" # 30s for wasm
+#   }
+#   config { }              # what the plugin itself can be told
+
+plugin "demo" {
+  wasm = "build/plugins/demo.wasm"
+  grant {
+    publish = ["demo.*"]
+    store   = true
+    submit  = ["demo.*"]
+    await   = true
+    approve = true
+    # http = ["127.0.0.1:8080"] # for demo.fetch
+  }
+}
+
+plugin "memory" {
+  wasm = "build/plugins/memory.wasm"
+  grant {
+    store   = true
+    publish = ["memory.entry.*"]
+  }
+  config {
+    default_ttl = "0s" # for entries without a ttl; 0s keeps them
+  }
+}
+
+plugin "mcp" {
+  command = ["build/plugins/mcp"]
+  env = {
+    PATH = env("PATH", "/usr/local/bin:/usr/bin:/bin")
+  }
+  config {
+    servers = {
+      # everything = {
+      #   command = ["npx", "--yes", "@modelcontextprotocol/server-everything"]
+      # }
+    }
+  }
+}
+
+# Schedules submit a task at each of their ticks. They are shown by "nagatha
+# schedules list" and changed only here; clients make further ones of their own.
+#
+#   schedule "nightly-report" {
+#     cron = "30 2 * * *"      # minute hour day month weekday; 6 fields: second first
+#     zone = "Europe/Berlin"   # of cron, an IANA name; left out: UTC. A local time that
+#                              # the clock skips runs right after the gap, one that it
+#                              # repeats runs once.
+#     # every = "10m"          # or an interval, at least 1s
+#     # at    = "2027-01-31T08:00:00+01:00" # or one moment
+#
+#     kind    = "demo.echo"    # of a plugin here, or system.*
+#     payload = { text = "hello" }
+#     # queue, priority, timeout, max_attempts: as for a task
+#
+#     # missed  = "once"  # ticks that passed while nothing ran: "once" makes up for
+#                         # them with one task, "skip" with none, "all" with one each
+#                         # (the latest 100). Less than a minute late is not missed.
+#     # overlap = "skip"  # a tick while the schedule's last task has not ended: "skip"
+#                         # submits nothing, "allow" submits anyhow (the default with
+#                         # missed = "all"), "cancel_previous" cancels that one first
+#     # jitter  = "0s"    # each task starts up to this much later, at random
+#     # paused  = false
+#   }
+
+schedule "refresh-system-status" {
+  every = "2m"
+  kind  = "system.refresh_status"
+}
+
+schedule "cleanup-old-data" {
+  every = "6h"
+  kind  = "system.cleanup_old_data"
+}
+
+schedule "check-mcp-servers-health" {
+  every = "5m"
+  kind  = "mcp.check_health"
+}

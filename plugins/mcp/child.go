@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// child is the process of a server, in a group of its own, so that what it starts
+// ends with it.
+type child struct {
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stdout *io.PipeReader
+	filter *lineFilter
+	stderr tail
+	done   chan struct{} // closed when it has ended and was waited for
+	once   sync.Once
+}
+
+// How long a server may take to end: after its stdin is closed, and after SIGTERM.
+const (
+	closeGrace = 500 * time.Millisecond
+	termGrace  = time.Second
+)
+
+func startChild(cfg serverConfig) (*child, error) {
+	c := &child{cmd: exec.Command(cfg.Command[0], cfg.Command[1:]...), done: make(chan struct{})}
+	c.cmd.Dir = cfg.Cwd
+	c.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	for k, v := range cfg.Env {
+		c.cmd.Env = append(c.cmd.Env, k+"="+v)
+	}
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.cmd.Stderr = &c.stderr
+	c.cmd.WaitDelay = closeGrace // a grandchild may hold the pipes open
+	var w *io.PipeWriter
+	c.stdout, w = io.Pipe()
+	c.filter = &lineFilter{out: w}
+	c.cmd.Stdout = c.filter
+	var err error
+	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", cfg.Command[0], err)
+	}
+	go func() {
+		_ = c.cmd.Wait() // how it ended is in ProcessState
+		_ = w.Close()
+		close(c.done)
+	}()
+	return c, nil
+}
+
+// transport is the client's end of the child's stdin and stdout.
+func (c *child) transport() mcp.Transport {
+	return &mcp.IOTransport{Reader: c.stdout, Writer: c.stdin, MaxLineLength: maxLine + 1}
+}
+
+// end makes the process and its group end, and waits for it.
+func (c *child) end() {
+	c.once.Do(func() {
+		_ = c.stdin.Close()
+		_ = c.stdout.Close() // so that a chatty server cannot block in a write
+		for _, step := range []struct {
+			sig   syscall.Signal
+			grace time.Duration
+		}{{0, closeGrace}, {syscall.SIGTERM, termGrace}} {
+			if step.sig != 0 {
+				_ = syscall.Kill(-c.cmd.Process.Pid, step.sig)
+			}
+			t := time.NewTimer(step.grace)
+			select {
+			case <-c.done:
+			case <-t.C:
+			}
+			t.Stop()
+		}
+		// Also after a clean end: its children may not have noticed.
+		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+	})
+	<-c.done
+}
+
+// obituary says how the process ended and what it said last; it is for after end.
+func (c *child) obituary() string {
+	<-c.done
+	text := "its process: " + c.cmd.ProcessState.String()
+	if t := c.stderr.String(); t != "" {
+		text += "; the end of its stderr:\n" + t
+	}
+	return text
+}
+
+// lineFilter passes on the lines that are JSON objects. Servers print banners and
+// debug output to stdout, and a single such line would end the session.
+type lineFilter struct {
+	out  *io.PipeWriter
+	line []byte
+	skip bool // the rest of a line that is too long
+}
+
+// maxLine is the longest line that is passed on; a longer one is dropped, and the
+// call that waits for it times out.
+const maxLine = 64 << 20
+
+func (f *lineFilter) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		i := bytes.IndexByte(rest, '\n')
+		part := rest
+		if i >= 0 {
+			part = rest[:i+1]
+		}
+		rest = rest[len(part):]
+		if !f.skip {
+			f.line = append(f.line, part...)
+		}
+		if len(f.line) > maxLine {
+			f.line, f.skip = nil, true
+		}
+		if i < 0 {
+			continue
+		}
+		if text := bytes.TrimSpace(f.line); !f.skip && len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}' {
+			if _, err := f.out.Write(f.line); err != nil {
+				return 0, err
+			}
+		}
+		f.line, f.skip = f.line[:0], false
+	}
+	return len(p), nil
+}
+
+// tail keeps the end of what a process wrote.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+const tailBytes = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > tailBytes {
+		t.buf = append([]byte(nil), t.buf[len(t.buf)-tailBytes:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(bytes.ToValidUTF8(bytes.TrimSpace(t.buf), []byte("\uFFFD")))
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/process"
+	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
+)
+
+func TestMain(m *testing.M) {
+	process.Supervise()
+	os.Exit(m.Run())
+}
+
+// run calls a handler in this process and returns its result.
+func run(t *testing.T, host sdk.Host, kind, payload string) map[string]any {
+	t.Helper()
+	got, err := plugin().Handle(t.Context(), sdktest.Task("memory."+kind, payload), host)
+	if err != nil {
+		t.Fatalf("%s %s: %v", kind, payload, err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(got, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func entryOf(t *testing.T, m map[string]any) map[string]any {
+	t.Helper()
+	e, ok := m["entry"].(map[string]any)
+	if !ok {
+		t.Fatalf("no entry in %v", m)
+	}
+	return e
+}
+
+func TestSetGetDelete(t *testing.T) {
+	h := sdktest.NewHost()
+	if m := run(t, h, "set", `{"section":"facts","key":"a/b","value":null}`); m["created"] != true || entryOf(t, m)["version"] != 1.0 {
+		t.Errorf("first set: %v", m)
+	}
+	m := run(t, h, "get", `{"section":"facts","key":"a/b"}`)
+	if e := entryOf(t, m); m["found"] != true || e["value"] != nil || e["key"] != "a/b" || e["expires_at"] != nil {
+		t.Errorf("null is a value: %v", m)
+	}
+	if m := run(t, h, "get", `{"section":"facts","key":"other"}`); m["found"] != false || m["entry"] != nil {
+		t.Errorf("absent: %v", m)
+	}
+	if m := run(t, h, "set", `{"section":"facts","key":"a/b","value":[1],"if_version":1}`); m["created"] != false {
+		t.Errorf("second set: %v", m)
+	}
+	if m := run(t, h, "delete", `{"section":"facts","key":"a/b"}`); m["deleted"] != true {
+		t.Errorf("delete: %v", m)
+	}
+	if m := run(t, h, "delete", `{"section":"facts","key":"a/b"}`); m["deleted"] != false {
+		t.Errorf("delete again: %v", m)
+	}
+	var types []string
+	for _, e := range h.Published {
+		types = append(types, e.Type)
+	}
+	if got := strings.Join(types, " "); got != "memory.entry.created memory.entry.updated memory.entry.deleted" {
+		t.Errorf("published %s", got)
+	}
+}
+
+func TestSessionsAreApart(t *testing.T) {
+	h := sdktest.NewHost()
+	run(t, h, "set", `{"section":"notes","key":"x","value":"global"}`)
+	run(t, h, "set", `{"section":"notes","key":"x","value":"mine","session":"s/1"}`)
+	for payload, want := range map[string]any{
+		`{"section":"notes","key":"x"}`:                                 "global",
+		`{"section":"notes","key":"x","session":"s/1"}`:                 "mine",
+		`{"section":"notes","key":"x","session":"s2","fallback":true}`:  "global",
+		`{"section":"notes","key":"x","session":"s/1","fallback":true}`: "mine",
+	} {
+		if got := entryOf(t, run(t, h, "get", payload))["value"]; got != want {
+			t.Errorf("%s: %v, want %v", payload, got, want)
+		}
+	}
+	if m := run(t, h, "get", `{"section":"notes","key":"x","session":"s2"}`); m["found"] != false {
+		t.Errorf("without fallback: %v", m)
+	}
+	_, err := plugin().Handle(t.Context(), sdktest.Task("memory.set", `{"section":"session_state","key":"x","value":1}`), h)
+	if sdk.CodeOf(err) != sdk.CodeInvalid || !strings.Contains(err.Error(), "session") {
+		t.Errorf("session_state without a session: %v", err)
+	}
+}
+
+func TestTTL(t *testing.T) {
+	now := sdk.Now()
+	h := sdktest.NewHost()
+	h.Now = func() sdk.Time { return now }
+	run(t, h, "set", `{"section":"temporary","key":"a","value":1}`)
+	run(t, h, "set", `{"section":"temporary","key":"b","value":1,"ttl":"0s"}`)
+	run(t, h, "set", `{"section":"facts","key":"c","value":1,"ttl":"1m"}`)
+	now = now.Add(time.Minute)
+	if m := run(t, h, "get", `{"section":"facts","key":"c"}`); m["found"] != false {
+		t.Errorf("after its ttl: %v", m)
+	}
+	if m := run(t, h, "get", `{"section":"temporary","key":"a"}`); m["found"] != true {
+		t.Errorf("within the hour: %v", m)
+	}
+	now = now.Add(time.Hour)
+	if m := run(t, h, "list", `{"section":"temporary"}`); len(m["entries"].([]any)) != 1 {
+		t.Errorf("after the hour: %v", m)
+	}
+}
+
+func TestList(t *testing.T) {
+	h := sdktest.NewHost()
+	for _, k := range []string{"a1", "a2", "a3", "b1"} {
+		run(t, h, "set", `{"section":"s","key":"`+k+`","value":1}`)
+	}
+	run(t, h, "set", `{"section":"s-other","key":"a9","value":1}`)
+	m := run(t, h, "list", `{"section":"s","prefix":"a","limit":2}`)
+	if len(m["entries"].([]any)) != 2 || m["next_cursor"] == "" {
+		t.Fatalf("first page: %v", m)
+	}
+	m = run(t, h, "list", `{"section":"s","prefix":"a","limit":2,"cursor":"`+m["next_cursor"].(string)+`"}`)
+	if len(m["entries"].([]any)) != 1 || m["next_cursor"] != "" {
+		t.Errorf("second page: %v", m)
+	}
+	if _, err := plugin().Handle(t.Context(), sdktest.Task("memory.list", `{"section":"s","cursor":"%%"}`), h); sdk.CodeOf(err) != sdk.CodeInvalid {
+		t.Errorf("a bad cursor: %v", err)
+	}
+}
+
+func TestSearch(t *testing.T) {
+	h := sdktest.NewHost()
+	run(t, h, "set", `{"section":"facts","key":"job","value":{"who":"Bob","where":"Acme"}}`)
+	run(t, h, "set", `{"section":"facts","key":"job","value":"Acme is secret","session":"other"}`)
+	run(t, h, "set", `{"section":"notes","key":"n","value":"Acme sells anvils"}`)
+	for payload, want := range map[string]int{
+		`{"query":"acme"}`: 2, `{"query":"acme","section":"facts"}`: 1, `{"query":"acme","session":"other"}`: 3,
+		`{"query":"acme","limit":1}`: 1, `{"query":"nothing of it"}`: 0,
+	} {
+		if got := run(t, h, "search", payload)["results"].([]any); len(got) != want {
+			t.Errorf("%s: %v, want %d", payload, got, want)
+		}
+	}
+}
+
+func TestWithoutGrants(t *testing.T) {
+	h := sdktest.NewHost()
+	h.Denied[sdk.OpPublish] = true
+	run(t, h, "set", `{"section":"facts","key":"a","value":1}`)
+	h.Denied[sdk.OpKVGet] = true
+	if _, err := plugin().Handle(t.Context(), sdktest.Task("memory.get", `{"section":"facts","key":"a"}`), h); sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
+		t.Errorf("without the store: %v", err)
+	}
+}
+
+func TestBothCarriers(t *testing.T) {
+	sdktest.Carriers(t, "github.com/nagatha/nagatha-runtime/plugins/memory", sdktest.Options{Config: json.RawMessage(`{"default_ttl":"1h"}`)},
+		func(t *testing.T, p sdktest.Plugin) {
+			sdktest.Conformance(t, p)
+			h := sdktest.NewHost()
+			got, err := p.Run(t, "memory.set", `{"section":"notes","key":"k","value":{"a":[1,"two"]}}`, h)
+			if err != nil || !strings.Contains(got, `"created":true`) || strings.Contains(got, `"expires_at":null`) {
+				t.Errorf("set: %s, %v", got, err)
+			}
+			if got, err := p.Run(t, "memory.search", `{"query":"two"}`, h); err != nil || !strings.Contains(got, `"key":"k"`) {
+				t.Errorf("search: %s, %v", got, err)
+			}
+			if err := p.Launch(t).Configure(t.Context(), json.RawMessage(`{"default_ttl":"soon"}`)); err == nil {
+				t.Error("a bad default_ttl passed")
+			}
+		})
+}

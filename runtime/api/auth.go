@@ -1,0 +1,121 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// identity is who a token belongs to. Its name scopes idempotency keys and is
+// the owner of its tasks.
+type identity struct {
+	name   string
+	scopes []string
+	limit  *bucket
+}
+
+// guard knows the tokens.
+type guard struct {
+	admin    identity
+	adminSum [sha256.Size]byte
+}
+
+func newGuard(adminToken string, rate int) *guard {
+	return &guard{
+		admin:    identity{name: "admin", scopes: []string{"admin"}, limit: newBucket(rate)},
+		adminSum: sha256.Sum256([]byte(adminToken)),
+	}
+}
+
+// who returns the identity of a token, or nil. Comparing sums takes the same
+// time however much of a guess is right, its length included.
+func (g *guard) who(token string) *identity {
+	sum := sha256.Sum256([]byte(token))
+	if subtle.ConstantTimeCompare(sum[:], g.adminSum[:]) == 1 {
+		return &g.admin
+	}
+	return nil
+}
+
+func badToken() *sdk.Error {
+	return sdk.Errorf(sdk.CodeUnauthorized,
+		"this token is not valid; the admin token is in the file %s of the server's data directory", TokenFile)
+}
+
+func noToken() *sdk.Error {
+	return sdk.Errorf(sdk.CodeUnauthorized,
+		"send a token: Authorization: Bearer <token>; the admin token is in the file %s of the server's data directory", TokenFile)
+}
+
+// bearer returns the token of the Authorization header; there says whether the
+// header is there at all.
+func bearer(r *http.Request) (token string, there bool) {
+	h := r.Header.Get("Authorization")
+	if h == "" {
+		return "", false
+	}
+	scheme, token, _ := strings.Cut(h, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", true
+	}
+	return strings.TrimSpace(token), true
+}
+
+// authorize finds out who sends a plain HTTP request.
+func (g *guard) authorize(r *http.Request) (*identity, *sdk.Error) {
+	token, there := bearer(r)
+	if !there {
+		return nil, noToken()
+	}
+	if id := g.who(token); id != nil {
+		return id, nil
+	}
+	return nil, badToken()
+}
+
+// The subprotocols that a WebSocket client may offer.
+const (
+	subprotocol   = "nagatha.v1"
+	bearerOffered = "nagatha.bearer."
+)
+
+// authorizeSocket does the same for an upgrade. No identity and no error means
+// that the first request must be hello.
+func (g *guard) authorizeSocket(r *http.Request) (*identity, *sdk.Error) {
+	token, there := bearer(r)
+	if !there {
+		for _, offered := range websocket.Subprotocols(r) {
+			if token, there = strings.CutPrefix(offered, bearerOffered); there {
+				break
+			}
+		}
+	}
+	if !there {
+		return nil, nil
+	}
+	if id := g.who(token); id != nil {
+		return id, nil
+	}
+	return nil, badToken()
+}
+
+// queryToken refuses a token in the query string, where proxies, histories and
+// logs would keep it.
+func queryToken(r *http.Request) *sdk.Error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	for name := range r.URL.Query() {
+		switch strings.ToLower(name) {
+		case "token", "access_token", "bearer", "authorization", "api_key":
+			return sdk.Errorf(sdk.CodeInvalidRequest,
+				"a token is not accepted in the query string; send it as Authorization: Bearer <token>, and replace the one that was sent, since it may be in a log")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// fields reads the members of one JSON object by name and remembers what is
+// wrong: a missing or mistyped member, and, in the end, every member that nobody
+// asked for. null counts as absent.
+type fields struct {
+	path    string // of the object within the request: "", "tasks.3."
+	members []member
+	taken   []bool
+	bad     *[]sdk.Field // shared with the objects inside it
+}
+
+// readFields begins to read an object. The error is an *sdk.Error about a text
+// that is no acceptable object.
+func readFields(text []byte) (*fields, error) {
+	doc, err := scanJSON(text)
+	switch {
+	case err != nil:
+		return nil, sdk.Errorf(sdk.CodeParse, "the request is not JSON: %v", err)
+	case doc.fault != "":
+		return nil, sdk.Errorf(sdk.CodeInvalidRequest, "the request is refused: %s", doc.fault)
+	case doc.kind != '{':
+		return nil, sdk.Errorf(sdk.CodeInvalid, "want a JSON object")
+	}
+	return newFields(doc.members), nil
+}
+
+func newFields(members []member) *fields {
+	return &fields{members: members, taken: make([]bool, len(members)), bad: new([]sdk.Field)}
+}
+
+// fail notes what is wrong with a member.
+func (f *fields) fail(name, format string, args ...any) {
+	*f.bad = append(*f.bad, sdk.Field{Field: f.path + name, Message: fmt.Sprintf(format, args...)})
+}
+
+// err returns everything that is wrong as one *sdk.Error, or nil.
+func (f *fields) err() error {
+	f.unknown()
+	if len(*f.bad) == 0 {
+		return nil
+	}
+	texts := make([]string, len(*f.bad))
+	for i, b := range *f.bad {
+		texts[i] = strings.TrimPrefix(b.Field+": "+b.Message, ": ")
+	}
+	return &sdk.Error{Code: sdk.CodeInvalid, Message: strings.Join(texts, "; "), Fields: *f.bad}
+}
+
+// unknown fails every member that was not taken.
+func (f *fields) unknown() {
+	for i, m := range f.members {
+		if !f.taken[i] {
+			f.taken[i] = true
+			f.fail(clip(m.name), "is not a known field")
+		}
+	}
+}
+
+func clip(name string) string {
+	if len(name) > 80 {
+		return strings.ToValidUTF8(name[:80], "") + "…"
+	}
+	return name
+}
+
+// raw takes a member's value.
+func (f *fields) raw(name string) (json.RawMessage, bool) {
+	for i, m := range f.members {
+		if m.name == name {
+			f.taken[i] = true
+			return m.value, string(m.value) != "null"
+		}
+	}
+	return nil, false
+}
+
+// read unmarshals a member that want describes.
+func read[T any](f *fields, name, want string) (v T) {
+	raw, ok := f.raw(name)
+	if !ok {
+		return v
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		f.fail(name, "want %s", want)
+		var none T
+		return none
+	}
+	return v
+}
+
+func (f *fields) text(name string) string { return read[string](f, name, "a string") }
+func (f *fields) flag(name string) bool   { return read[bool](f, name, "true or false") }
+func (f *fields) number(name string) int  { return read[int](f, name, "an integer") }
+
+// required is a text that must be there.
+func (f *fields) required(name string) string {
+	before := len(*f.bad)
+	v := f.text(name)
+	if v == "" && len(*f.bad) == before {
+		f.fail(name, "is required")
+	}
+	return v
+}
+
+func (f *fields) time(name string) sdk.Time         { return own[sdk.Time](f, name) }
+func (f *fields) duration(name string) sdk.Duration { return own[sdk.Duration](f, name) }
+
+// own unmarshals a type whose own error already says what it wants.
+func own[T any](f *fields, name string) (v T) {
+	raw, ok := f.raw(name)
+	if !ok {
+		return v
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		f.fail(name, "%v", err)
+	}
+	return v
+}
+
+// texts takes a list of strings; with alone, a single string too.
+func (f *fields) texts(name string, alone bool) []string {
+	raw, ok := f.raw(name)
+	if !ok {
+		return nil
+	}
+	if alone && raw[0] == '"' {
+		return []string{f.text(name)}
+	}
+	// A null in a list would become an empty string.
+	var list []*string
+	if err := json.Unmarshal(raw, &list); err != nil {
+		f.fail(name, "want a list of strings")
+		return nil
+	}
+	out := make([]string, len(list))
+	for i, s := range list {
+		if s == nil {
+			f.fail(name, "want a list of strings")
+			return nil
+		}
+		out[i] = *s
+	}
+	return out
+}
+
+// labels takes an object of strings.
+func (f *fields) labels(name string) map[string]string {
+	sub := f.object(name)
+	if sub == nil {
+		return nil
+	}
+	out := make(map[string]string, len(sub.members))
+	for _, m := range sub.members {
+		out[m.name] = sub.text(m.name)
+	}
+	return out
+}
+
+// object takes an object to be read in its turn, or returns nil.
+func (f *fields) object(name string) *fields {
+	raw, ok := f.raw(name)
+	if !ok {
+		return nil
+	}
+	doc, err := scanJSON(raw)
+	if err != nil || doc.kind != '{' {
+		f.fail(name, "want an object")
+		return nil
+	}
+	return &fields{path: f.path + name + ".", members: doc.members, taken: make([]bool, len(doc.members)), bad: f.bad}
+}
+
+// list takes the elements of a list.
+func (f *fields) list(name string) []json.RawMessage {
+	return read[[]json.RawMessage](f, name, "a list")
+}
+
+// submission takes the submit options.
+func (f *fields) submission() sdk.Submission {
+	s := sdk.Submission{
+		Kind:           f.required("kind"),
+		Queue:          f.text("queue"),
+		Priority:       f.number("priority"),
+		RunAt:          f.time("run_at"),
+		Delay:          f.duration("delay"),
+		Timeout:        f.duration("timeout"),
+		Deadline:       f.time("deadline"),
+		Expires:        f.time("expires"),
+		MaxAttempts:    f.number("max_attempts"),
+		IdempotencyKey: f.text("idempotency_key"),
+		Unique:         f.text("unique"),
+		ConcurrencyKey: f.text("concurrency_key"),
+		Labels:         f.labels("labels"),
+		After:          f.texts("after", false),
+	}
+	// Zero is the default in Go, but somebody who writes it means it.
+	if _, ok := f.raw("timeout"); ok && s.Timeout == 0 && len(*f.bad) == 0 {
+		f.fail("timeout", "want more than 0s")
+	}
+	if _, ok := f.raw("max_attempts"); ok && s.MaxAttempts == 0 && len(*f.bad) == 0 {
+		f.fail("max_attempts", "want at least 1")
+	}
+	if payload, ok := f.raw("payload"); ok {
+		s.Payload = payload
+	}
+	return s
+}
+
+// submissions takes the list "tasks". What is wrong with one element is that
+// element's own error, at its own index.
+func (f *fields) submissions() ([]sdk.Submission, []*sdk.Error) {
+	raws := f.list("tasks")
+	if _, ok := f.raw("tasks"); !ok {
+		f.fail("tasks", "is required")
+	}
+	if len(raws) > maxSubmissions {
+		f.fail("tasks", "at most %d in one request, not %d", maxSubmissions, len(raws))
+		return nil, nil
+	}
+	subs, bad := make([]sdk.Submission, len(raws)), make([]*sdk.Error, len(raws))
+	for i, raw := range raws {
+		one, err := readFields(raw)
+		if err == nil {
+			subs[i] = one.submission()
+			err = one.err()
+		}
+		if err != nil {
+			bad[i] = sdk.AsError(err)
+		}
+	}
+	return subs, bad
+}
+
+// maxSubmissions is how many tasks one request may submit.
+const maxSubmissions = 1000

@@ -1,0 +1,226 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+type contextKey int
+
+const (
+	keyRequestID contextKey = iota
+	keyIdentity
+)
+
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(keyRequestID).(string)
+	return id
+}
+
+// owner is who sends the request; authentication has put it there.
+func owner(ctx context.Context) string {
+	if who, ok := ctx.Value(keyIdentity).(*identity); ok {
+		return who.name
+	}
+	return ""
+}
+
+// front is what every request passes, in this order: its id, headers that every
+// answer carries, Host and Origin, where tokens must not be, who it is, how
+// often. Then the route.
+func (s *Server) front(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := &recorder{ResponseWriter: rw}
+		id := r.Header.Get("X-Request-Id")
+		if !validRequestID(id) {
+			id = newRequestID()
+		}
+		r = r.WithContext(context.WithValue(r.Context(), keyRequestID, id))
+		h := w.Header()
+		h.Set("X-Request-Id", id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+
+		began := time.Now()
+		_, route := mux.Handler(r)
+		defer func() {
+			if p := recover(); p != nil {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+					panic(p) // how a handler cuts a response on purpose
+				}
+				s.log.Error("a request panicked", "request_id", id, "panic", p, "stack", string(debug.Stack()))
+				if w.status == 0 {
+					s.fail(w, r, sdk.Errorf(sdk.CodeInternal, "the request failed in the runtime; its log says where"))
+				}
+			}
+			s.log.Debug("request", "request_id", id, "method", r.Method, "path", r.URL.Path, "status", w.status, "took", time.Since(began))
+			if !w.stream {
+				s.metrics.http.WithLabelValues(route, strconv.Itoa(w.status)).Observe(time.Since(began).Seconds())
+			}
+		}()
+		if err := s.pass(w, &r); err != nil {
+			s.metrics.failed(err.Code)
+			s.fail(w, r, err)
+			return
+		}
+		if r.Method == http.MethodOptions && s.preflight(w, r) {
+			return
+		}
+		if route == "" {
+			s.noRoute(w, r, mux)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// pass decides whether the request may come in; it puts who sends it into its
+// context.
+func (s *Server) pass(w http.ResponseWriter, rp **http.Request) *sdk.Error {
+	r := *rp
+	if err := s.doors.check(r); err != nil {
+		return err
+	}
+	if origin, ok := s.doors.foreign(r); ok {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Expose-Headers", "Location, ETag, Link, Retry-After, X-Request-Id, Idempotency-Replayed")
+		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+		h.Add("Vary", "Origin")
+	}
+	if err := queryToken(r); err != nil {
+		return err
+	}
+	if r.Method == http.MethodOptions || s.public(r.URL.Path) {
+		return nil
+	}
+	who, err := s.guard.authorize(r)
+	if err != nil {
+		return err
+	}
+	if !who.limit.allow() {
+		return sdk.Errorf(sdk.CodeRateLimited, "more than %d requests a second for this token (%srequests_per_second)",
+			s.cfg.Limits.RequestsPerSecond, settings)
+	}
+	*rp = r.WithContext(context.WithValue(r.Context(), keyIdentity, who))
+	return nil
+}
+
+// public paths need no token; the WebSocket asks for it in its own ways.
+func (s *Server) public(path string) bool {
+	switch path {
+	case "/", "/healthz", "/readyz", openAPIPath + ".json", wsPath:
+		return true
+	case "/metrics":
+		return s.cfg.MetricsPublic
+	}
+	return false
+}
+
+// preflight answers what a browser asks before it lets a page of an allowed
+// foreign origin send a token.
+func (s *Server) preflight(w http.ResponseWriter, r *http.Request) bool {
+	if _, ok := s.doors.foreign(r); !ok || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, X-Request-Id, Ce-Id, Ce-Type, Ce-Source, Ce-Subject, Ce-Time, Ce-Specversion")
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// noRoute answers what no route matches: 405 where another method would.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
+	var allowed []string
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE"} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, route := mux.Handler(other); route != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		s.fail(w, r, sdk.Errorf(sdk.CodeNotFound, "there is nothing at this path; %s.json lists the routes", openAPIPath))
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	s.fail(w, r, sdk.Errorf(sdk.CodeMethodNotFound, "%s is not possible here; use %s", clip(r.Method), strings.Join(allowed, ", ")))
+}
+
+// fail answers with an error.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	shown, known := asError(err)
+	if !known {
+		s.log.Error("a request failed", "request_id", requestID(r.Context()), "path", r.URL.Path, "error", err)
+	}
+	s.failAs(w, r, newProblem(shown))
+}
+
+func (s *Server) failAs(w http.ResponseWriter, r *http.Request, p *problem) {
+	p.RequestID = requestID(r.Context())
+	body, err := encode(p)
+	if err != nil {
+		body = []byte(`{"title":"Internal error","status":500,"code":"internal"}`)
+	}
+	for name, values := range p.header {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(body, '\n')) // a peer that has gone needs no answer
+}
+
+func validRequestID(id string) bool {
+	for _, c := range []byte(id) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 64
+}
+
+func newRequestID() string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return "req_" + hex.EncodeToString(b[:])
+}
+
+// recorder remembers the status for the log and the metrics.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	stream bool // it lasts as long as somebody listens
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach what is underneath.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

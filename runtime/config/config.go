@@ -1,0 +1,468 @@
+// Package config turns config.hcl into one checked struct.
+//
+//	cfg, err := config.Loader{Cron: runtime.CheckCron}.Load("config.hcl")
+//
+// The error of a file that is not good lists everything that is wrong with it,
+// each with file, line, the source line and what to do.
+//
+// # Why
+//
+// Everything is checked here, before anything starts, so that no other room has
+// to report a setting. Values are decoded one by one (value.go) rather than into
+// tagged structs: that keeps the place of each in the file for the error, and
+// gives a default only where nothing was written. No value is ever printed, since
+// any of them may be a secret.
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclparse"
+)
+
+// Config is a checked configuration. Paths are absolute or relative to the
+// working directory, defaults are filled in.
+type Config struct {
+	DataDir string
+	Log     Log
+	Server  Server
+	// MetricsPublic serves /metrics without a token.
+	MetricsPublic bool
+
+	Store    string // sqlite, postgres
+	StoreURL string // of postgres
+	Bus      string // sql, gochannel
+
+	Queues    []Queue
+	Plugins   []Plugin
+	Schedules []Schedule
+	Limits    Limits
+	Retention Retention
+	Retry     Retry
+}
+
+// Log says how the runtime logs, on stderr.
+type Log struct {
+	Level  string // debug, info, warn, error
+	Format string // text, json
+}
+
+// Server is what clients connect to.
+type Server struct {
+	Listen         string
+	AllowedHosts   []string
+	AllowedOrigins []string
+	Limits         ServerLimits
+}
+
+// ServerLimits bound what clients may ask for. 0 means the server's default.
+type ServerLimits struct {
+	FrameBytes, BodyBytes   int
+	Subscriptions, InFlight int
+	RequestsPerSecond       int
+	Connections, Anonymous  int
+	Heartbeat               time.Duration
+}
+
+// Queue is a lane with its own concurrency.
+type Queue struct {
+	Name           string
+	Concurrency    int
+	Depth          int // 0: no cap
+	KeyConcurrency int
+	Rate, KeyRate  Rate
+}
+
+// Rate is N starts in a Period; the zero Rate does not limit.
+type Rate struct {
+	N      int
+	Period time.Duration
+	Burst  int // 0: the runtime's default
+}
+
+// Plugin says what to load and what it may do.
+type Plugin struct {
+	Name    string
+	Wasm    string
+	Command []string
+	Env     map[string]string
+	Dir     string
+	SHA256  string
+	MTLS    bool
+	Enabled bool
+
+	Grant  Grant
+	Limits PluginLimits
+	Config json.RawMessage // an object
+}
+
+// Grant is what a plugin may do.
+type Grant struct {
+	Store   bool
+	Publish []string
+	HTTP    []string
+	Secrets map[string]string
+	Submit  []string // kinds, as patterns
+	Queues  []string // that Submit may name; empty: any
+	Await   bool
+	Approve bool
+}
+
+// PluginLimits bound a plugin; 0 means the carrier's default.
+type PluginLimits struct {
+	Memory       int64
+	Instances    int
+	Concurrency  int
+	StartTimeout time.Duration
+}
+
+// Limits are the caps on tasks.
+type Limits struct {
+	Payload, Result, LogLine, OutputChunk int
+	EventsPerTask, BytesPerTask           int64
+	Drain                                 time.Duration
+}
+
+// Retention is how long ended tasks and published events are kept.
+type Retention struct{ Completed, Failed, Events time.Duration }
+
+// Retry holds for kinds that declare nothing.
+type Retry struct {
+	Timeout     time.Duration
+	MaxAttempts int
+	Backoff     time.Duration
+	MaxBackoff  time.Duration
+}
+
+// The blocks as they stand in the file.
+type (
+	fileBlock struct {
+		DataDir   hcl.Expression  `hcl:"data_dir,optional"`
+		Log       *logBlock       `hcl:"log,block"`
+		Server    *serverBlock    `hcl:"server,block"`
+		Metrics   *metricsBlock   `hcl:"metrics,block"`
+		Store     *kindBlock      `hcl:"store,block"`
+		Bus       *kindBlock      `hcl:"bus,block"`
+		Queues    []queueBlock    `hcl:"queue,block"`
+		Plugins   []pluginBlock   `hcl:"plugin,block"`
+		Schedules []scheduleBlock `hcl:"schedule,block"`
+		Limits    *limitsBlock    `hcl:"limits,block"`
+		Retention *retentionBlock `hcl:"retention,block"`
+		Retry     *retryBlock     `hcl:"retry,block"`
+	}
+	logBlock struct {
+		Level  hcl.Expression `hcl:"level,optional"`
+		Format hcl.Expression `hcl:"format,optional"`
+	}
+	serverBlock struct {
+		Listen         hcl.Expression     `hcl:"listen,optional"`
+		InsecureListen hcl.Expression     `hcl:"insecure_listen,optional"`
+		AllowedHosts   hcl.Expression     `hcl:"allowed_hosts,optional"`
+		AllowedOrigins hcl.Expression     `hcl:"allowed_origins,optional"`
+		Limits         *serverLimitsBlock `hcl:"limits,block"`
+	}
+	serverLimitsBlock struct {
+		FrameBytes        hcl.Expression `hcl:"frame_bytes,optional"`
+		BodyBytes         hcl.Expression `hcl:"body_bytes,optional"`
+		Subscriptions     hcl.Expression `hcl:"subscriptions,optional"`
+		InFlight          hcl.Expression `hcl:"in_flight,optional"`
+		RequestsPerSecond hcl.Expression `hcl:"requests_per_second,optional"`
+		Connections       hcl.Expression `hcl:"connections,optional"`
+		Anonymous         hcl.Expression `hcl:"anonymous,optional"`
+		Heartbeat         hcl.Expression `hcl:"heartbeat,optional"`
+	}
+	metricsBlock struct {
+		Public hcl.Expression `hcl:"public,optional"`
+	}
+	kindBlock struct {
+		Kind string    `hcl:"kind,label"`
+		Body hcl.Body  `hcl:",remain"`
+		Def  hcl.Range `hcl:",def_range"`
+	}
+	postgresBlock struct {
+		URL hcl.Expression `hcl:"url,optional"`
+	}
+	queueBlock struct {
+		Name           string         `hcl:"name,label"`
+		Concurrency    hcl.Expression `hcl:"concurrency,optional"`
+		Depth          hcl.Expression `hcl:"depth,optional"`
+		KeyConcurrency hcl.Expression `hcl:"key_concurrency,optional"`
+		Rate           hcl.Expression `hcl:"rate,optional"`
+		Burst          hcl.Expression `hcl:"burst,optional"`
+		KeyRate        hcl.Expression `hcl:"key_rate,optional"`
+		KeyBurst       hcl.Expression `hcl:"key_burst,optional"`
+		Def            hcl.Range      `hcl:",def_range"`
+	}
+	limitsBlock struct {
+		Payload       hcl.Expression `hcl:"payload,optional"`
+		Result        hcl.Expression `hcl:"result,optional"`
+		LogLine       hcl.Expression `hcl:"log_line,optional"`
+		OutputChunk   hcl.Expression `hcl:"output_chunk,optional"`
+		EventsPerTask hcl.Expression `hcl:"events_per_task,optional"`
+		BytesPerTask  hcl.Expression `hcl:"bytes_per_task,optional"`
+		Drain         hcl.Expression `hcl:"drain,optional"`
+	}
+	retentionBlock struct {
+		Completed hcl.Expression `hcl:"completed,optional"`
+		Failed    hcl.Expression `hcl:"failed,optional"`
+		Events    hcl.Expression `hcl:"events,optional"`
+	}
+	retryBlock struct {
+		Timeout     hcl.Expression `hcl:"timeout,optional"`
+		MaxAttempts hcl.Expression `hcl:"max_attempts,optional"`
+		Backoff     hcl.Expression `hcl:"backoff,optional"`
+		MaxBackoff  hcl.Expression `hcl:"max_backoff,optional"`
+	}
+)
+
+// Loader reads files. Its zero value checks everything except what only other
+// rooms can.
+type Loader struct {
+	// Cron says what is wrong with a cron line in a time zone, which is there.
+	Cron func(line, zone string) error
+}
+
+// Load reads and checks a file.
+func Load(path string) (*Config, error) { return Loader{}.Load(path) }
+
+// Parse checks the text of a file; see [Loader.Parse].
+func Parse(path string, src []byte) (*Config, error) { return Loader{}.Parse(path, src) }
+
+// Load reads and checks a file.
+func (l Loader) Load(path string) (*Config, error) {
+	src, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no configuration file %s: name one with -config FILE", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return l.Parse(path, src)
+}
+
+// Parse checks the text of a file; path gives it a name, and is where relative
+// paths in it begin.
+func (l Loader) Parse(path string, src []byte) (*Config, error) {
+	p := hclparse.NewParser()
+	file, diags := p.ParseHCL(src, path)
+	c := &checker{dir: filepath.Dir(path), diags: diags, cron: l.Cron}
+	cfg := &Config{}
+	if !diags.HasErrors() {
+		c.ctx = functions(c.dir)
+		var f fileBlock
+		c.diags = append(c.diags, gohcl.DecodeBody(file.Body, c.ctx, &f)...)
+		c.file(cfg, &f)
+	}
+	if c.diags.HasErrors() {
+		return nil, c.err(p.Files())
+	}
+	return cfg, nil
+}
+
+// err writes diagnostics without any value: those that HCL attaches are cut off.
+func (c *checker) err(files map[string]*hcl.File) error {
+	var b bytes.Buffer
+	w := hcl.NewDiagnosticTextWriter(&b, files, 0, false)
+	slices.SortStableFunc(c.diags, func(x, y *hcl.Diagnostic) int {
+		if x.Subject == nil || y.Subject == nil {
+			return 0
+		}
+		return x.Subject.Start.Byte - y.Subject.Start.Byte
+	})
+	for _, d := range c.diags {
+		if d.Severity != hcl.DiagError {
+			continue
+		}
+		d.Expression, d.EvalContext = nil, nil
+		if err := w.WriteDiagnostic(d); err != nil {
+			return err
+		}
+	}
+	return errors.New(strings.TrimSpace(b.String()))
+}
+
+func (c *checker) file(cfg *Config, f *fileBlock) {
+	cfg.DataDir = c.path(f.DataDir, "data")
+	cfg.Log = Log{Level: "info", Format: "text"}
+	if b := f.Log; b != nil {
+		cfg.Log.Level = c.oneOf(b.Level, "info", "debug", "info", "warn", "error")
+		cfg.Log.Format = c.oneOf(b.Format, "text", "text", "json")
+	}
+	if f.Server == nil {
+		f.Server = &serverBlock{}
+	}
+	c.server(&cfg.Server, f.Server)
+	if f.Metrics != nil {
+		cfg.MetricsPublic = c.boolean(f.Metrics.Public, false)
+	}
+	c.store(cfg, f.Store)
+	cfg.Bus = c.kind(f.Bus, "bus", "sql", map[string]string{
+		"nats":  "NATS comes with a later version; use bus \"sql\" {}.",
+		"redis": "Redis comes with a later version; use bus \"sql\" {}.",
+	}, "sql", "gochannel")
+	c.queues(cfg, f.Queues)
+	c.plugins(cfg, f.Plugins)
+	c.checkGrantQueues(cfg)
+	c.schedules(cfg, f.Schedules)
+	c.limits(cfg, f)
+}
+
+func (c *checker) server(s *Server, b *serverBlock) {
+	s.Listen = c.listen(b)
+	s.AllowedHosts = c.list(b.AllowedHosts)
+	s.AllowedOrigins = c.list(b.AllowedOrigins)
+	for _, o := range s.AllowedOrigins {
+		if !strings.HasPrefix(o, "http://") && !strings.HasPrefix(o, "https://") {
+			c.bad(b.AllowedOrigins.Range(), "not an origin", "Want scheme and host, such as \"https://app.example.com\".")
+		}
+	}
+	if l := b.Limits; l != nil {
+		s.Limits = ServerLimits{
+			FrameBytes: int(c.size(l.FrameBytes, 0, 64<<10, 64<<20)), BodyBytes: int(c.size(l.BodyBytes, 0, 64<<10, 64<<20)),
+			Subscriptions: c.num(l.Subscriptions, 0, 1, 1_000_000), InFlight: c.num(l.InFlight, 0, 1, 1_000_000),
+			RequestsPerSecond: c.num(l.RequestsPerSecond, 0, 1, 100_000_000),
+			Connections:       c.num(l.Connections, 0, 1, 10_000_000), Anonymous: c.num(l.Anonymous, 0, 1, 10_000_000),
+			Heartbeat: c.duration(l.Heartbeat, 0, time.Second, time.Hour),
+		}
+	}
+}
+
+// kind checks the label of a block such as store "sqlite" {}.
+func (c *checker) kind(b *kindBlock, what, otherwise string, later map[string]string, known ...string) string {
+	if b == nil {
+		return otherwise
+	}
+	switch {
+	case slices.Contains(known, b.Kind):
+		if attrs, diags := b.Body.JustAttributes(); diags.HasErrors() {
+			c.diags = append(c.diags, diags...)
+		} else {
+			for _, a := range attrs {
+				c.bad(a.NameRange, "unsupported argument", "The block %s %q takes no arguments in this version.", what, b.Kind)
+			}
+		}
+	case later[b.Kind] != "":
+		c.bad(b.Def, fmt.Sprintf("%s %q is not available", what, b.Kind), "%s", later[b.Kind])
+	default:
+		c.bad(b.Def, fmt.Sprintf("there is no %s %q", what, b.Kind), "%s", suggest(b.Kind, known))
+	}
+	return b.Kind
+}
+
+func (c *checker) store(cfg *Config, b *kindBlock) {
+	if b == nil || b.Kind != "postgres" {
+		cfg.Store = c.kind(b, "store", "sqlite", nil, "sqlite", "postgres")
+		return
+	}
+	cfg.Store = b.Kind
+	var p postgresBlock
+	c.diags = append(c.diags, gohcl.DecodeBody(b.Body, c.ctx, &p)...)
+	cfg.StoreURL = c.text(p.URL, "")
+	if cfg.StoreURL == "" {
+		c.bad(b.Def, "store \"postgres\" needs a url", "Add url = env(\"DATABASE_URL\"), such as postgres://user:password@host:5432/database.")
+	} else if !strings.HasPrefix(cfg.StoreURL, "postgres://") && !strings.HasPrefix(cfg.StoreURL, "postgresql://") {
+		c.bad(p.URL.Range(), "not a URL of PostgreSQL", "Want postgres://user:password@host:5432/database.")
+	}
+}
+
+func (c *checker) queues(cfg *Config, blocks []queueBlock) {
+	for _, b := range blocks {
+		c.unique(b.Def, "queue", b.Name)
+		if !validName(b.Name) {
+			c.bad(b.Def, "bad name", "Want a lower-case name such as queue \"default\".")
+		}
+		cfg.Queues = append(cfg.Queues, Queue{
+			Name: b.Name, Concurrency: c.num(b.Concurrency, 16, 1, 100_000), Depth: c.num(b.Depth, 0, 1, 1_000_000_000),
+			KeyConcurrency: c.num(b.KeyConcurrency, 1, 1, 100_000),
+			Rate:           c.rate(b.Rate, b.Burst), KeyRate: c.rate(b.KeyRate, b.KeyBurst),
+		})
+	}
+	if !slices.ContainsFunc(cfg.Queues, func(q Queue) bool { return q.Name == "default" }) {
+		cfg.Queues = append([]Queue{{Name: "default", Concurrency: 16, KeyConcurrency: 1}}, cfg.Queues...)
+	}
+}
+
+// grantQueues is a grant's list of queues, which is checked once all are known.
+type grantQueues struct {
+	at   hcl.Expression
+	list []string
+}
+
+func (c *checker) checkGrantQueues(cfg *Config) {
+	var names []string
+	for _, q := range cfg.Queues {
+		names = append(names, q.Name)
+	}
+	for _, g := range c.grantQueues {
+		for _, name := range g.list {
+			if !slices.Contains(names, name) {
+				c.bad(g.at.Range(), fmt.Sprintf("there is no queue %q", name), "%s", suggest(name, names))
+			}
+		}
+	}
+}
+
+// rate reads a rate such as "100/s", and how many may start at once.
+func (c *checker) rate(e, burst hcl.Expression) Rate {
+	text := c.text(e, "")
+	r := Rate{Burst: c.num(burst, 0, 1, 1_000_000)}
+	if text == "" {
+		if given(burst) {
+			c.bad(burst.Range(), "burst without a rate", "Give the rate as well, such as \"100/s\".")
+		}
+		return Rate{}
+	}
+	n, unit, ok := strings.Cut(text, "/")
+	period, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[strings.TrimSpace(unit)]
+	count, err := strconv.Atoi(strings.TrimSpace(n))
+	if !ok || !known || err != nil || count < 1 || count > 1_000_000 {
+		c.bad(e.Range(), "not a rate", "Want a number from 1 to 1000000 per second, minute or hour, such as \"100/s\", \"10/m\" or \"5/h\".")
+		return Rate{}
+	}
+	r.N, r.Period = count, period
+	return r
+}
+
+func (c *checker) limits(cfg *Config, f *fileBlock) {
+	l := f.Limits
+	if l == nil {
+		l = &limitsBlock{}
+	}
+	cfg.Limits = Limits{
+		Payload: int(c.size(l.Payload, 256<<10, 1<<10, 8<<20)), Result: int(c.size(l.Result, 256<<10, 1<<10, 8<<20)),
+		LogLine: int(c.size(l.LogLine, 16<<10, 256, 1<<20)), OutputChunk: int(c.size(l.OutputChunk, 64<<10, 64<<10, 1<<20)),
+		EventsPerTask: int64(c.num(l.EventsPerTask, 100_000, 10, 10_000_000)), BytesPerTask: c.size(l.BytesPerTask, 64<<20, 64<<10, 16<<30),
+		Drain: c.duration(l.Drain, 30*time.Second, 0, time.Hour),
+	}
+	r := f.Retention
+	if r == nil {
+		r = &retentionBlock{}
+	}
+	const day, century = 24 * time.Hour, 100 * 366 * 24 * time.Hour
+	cfg.Retention = Retention{
+		Completed: c.duration(r.Completed, 7*day, time.Second, century),
+		Failed:    c.duration(r.Failed, 30*day, time.Second, century),
+		Events:    c.duration(r.Events, 7*day, time.Second, century),
+	}
+	t := f.Retry
+	if t == nil {
+		t = &retryBlock{}
+	}
+	cfg.Retry = Retry{
+		Timeout:     c.duration(t.Timeout, time.Minute, time.Millisecond, 30*day),
+		MaxAttempts: c.num(t.MaxAttempts, 5, 1, 1000),
+		Backoff:     c.duration(t.Backoff, time.Second, time.Millisecond, 30*day),
+		MaxBackoff:  c.duration(t.MaxBackoff, 5*time.Minute, time.Millisecond, 30*day),
+	}
+}

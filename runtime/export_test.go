@@ -1,0 +1,27 @@
+package runtime
+
+import (
+	"context"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// FireDue is what the loop of schedules does at a moment.
+func (r *Runtime) FireDue(ctx context.Context, now sdk.Time) (sdk.Time, error) {
+	return r.fireDue(ctx, now)
+}
+
+// CronTicks returns what finds the first tick of a cron line after a moment.
+func CronTicks(line, zone string) (next func(sdk.Time) (sdk.Time, error), err error) {
+	c, err := newCron(line, zone)
+	if err != nil {
+		return nil, err
+	}
+	return c.next, nil
+}
+
+// PlanTicks is which ticks of a schedule fire at now, and which comes next.
+func PlanTicks(s sdk.Schedule, since, now sdk.Time) (fire []sdk.Time, next sdk.Time, err error) {
+	p, err := planTicks(&Schedule{Schedule: s, Since: since}, now)
+	return p.fire, p.next, err
+}

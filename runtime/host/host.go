@@ -1,0 +1,165 @@
+// Package host loads plugins and stands between them and the runtime: it starts
+// them on their carrier, restarts them when they die, replaces them when they
+// are reloaded, and lets them do what the operator granted and nothing else.
+//
+//	h, err := host.New(host.Config{Plugins: plugins, Ready: …, Gone: …})
+//	go h.Run(ctx)
+//	<-h.Loaded() // every plugin has loaded or failed
+//
+// # Why
+//
+// The engine sees an sdk.Plugin and no more. Everything that makes a plugin
+// dangerous or mortal is dealt with here, in one place for both carriers: the
+// table of operations (operation.go) is the only door from a plugin to the
+// runtime, and supervise (plugin.go) the only place where one is started.
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// Config is what a [Host] is made of.
+type Config struct {
+	Plugins []Plugin
+	// RunDir holds sockets while plugins start, CacheDir compiled modules. Both
+	// are made with mode 0700.
+	RunDir, CacheDir string
+
+	// Check, where set, judges a manifest and the configuration for it.
+	Check func(info sdk.Info, config json.RawMessage) error
+	// Ready hands over a plugin that can take attempts, in place of what had its
+	// name; Gone takes it back.
+	Ready func(ctx context.Context, r Ready) error
+	Gone  func(name string)
+	// Audit, where set, hears of every granted or refused operation that
+	// reaches out of the plugin.
+	Audit func(Audit)
+
+	Logger *slog.Logger
+}
+
+// Plugin says what to load and what it may do.
+type Plugin struct {
+	Name    string
+	Wasm    string   // path of a module, or
+	Command []string // program and arguments
+	Env     map[string]string
+	Dir     string
+	SHA256  string // pin of the module or program, in hex; empty: none
+	MTLS    bool
+	Off     bool // configured but not loaded
+
+	Grant  Grant
+	Limits Limits
+	Config json.RawMessage
+}
+
+// Limits of a plugin; zero is the carrier's default.
+type Limits struct {
+	Memory       int64 // bytes
+	Instances    int   // wasm: most instances
+	Concurrency  int   // attempts at once: of an instance (wasm), of the process
+	StartTimeout time.Duration
+}
+
+// Ready is a plugin that can take attempts, at most Capacity at once (0: any
+// number).
+type Ready struct {
+	Name     string
+	Plugin   sdk.Plugin
+	Capacity int
+}
+
+// Host holds the plugins of one runtime. Its methods are safe for concurrent
+// use.
+type Host struct {
+	cfg     Config
+	log     *slog.Logger
+	plugins []*plugin
+	loaded  chan struct{}
+}
+
+// New makes a Host that has started nothing.
+func New(cfg Config) (*Host, error) {
+	if cfg.Ready == nil || cfg.Gone == nil {
+		return nil, errors.New("host: Config.Ready and Config.Gone are required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Check == nil {
+		cfg.Check = func(sdk.Info, json.RawMessage) error { return nil }
+	}
+	if cfg.Audit == nil {
+		cfg.Audit = func(Audit) {}
+	}
+	h := &Host{cfg: cfg, log: cfg.Logger, loaded: make(chan struct{})}
+	for _, p := range cfg.Plugins {
+		if err := p.Grant.validate(); err != nil {
+			return nil, fmt.Errorf("plugin %q: %w", p.Name, err)
+		}
+		h.plugins = append(h.plugins, newPlugin(h, p))
+	}
+	return h, nil
+}
+
+// Run loads all plugins at once and keeps them running until ctx ends; then it
+// ends them, and returns when the last is gone.
+func (h *Host) Run(ctx context.Context) error {
+	var all, first sync.WaitGroup
+	for _, p := range h.plugins {
+		first.Add(1)
+		all.Go(func() { p.supervise(ctx, sync.OnceFunc(first.Done)) })
+	}
+	first.Wait()
+	close(h.loaded)
+	all.Wait()
+	return nil
+}
+
+// Loaded is closed once every plugin has loaded or failed for the first time.
+func (h *Host) Loaded() <-chan struct{} { return h.loaded }
+
+// Plugins describes all plugins, in the order of the configuration.
+func (h *Host) Plugins() []sdk.PluginStatus {
+	out := make([]sdk.PluginStatus, len(h.plugins))
+	for i, p := range h.plugins {
+		out[i] = p.status()
+	}
+	return out
+}
+
+// Reload loads a plugin's file again. The new version takes attempts as soon as
+// it is ready, while those that run finish on the old one. If it does not load,
+// the old one stays and the error says why.
+func (h *Host) Reload(ctx context.Context, name string) error {
+	return h.tell(ctx, name, orderReload)
+}
+
+// Enable loads a plugin that is disabled; Disable takes one out of service until it
+// is enabled or the runtime starts again. Doing it twice is no error.
+func (h *Host) Enable(ctx context.Context, name string) error {
+	return h.tell(ctx, name, orderEnable)
+}
+
+// Disable: see Enable.
+func (h *Host) Disable(ctx context.Context, name string) error {
+	return h.tell(ctx, name, orderDisable)
+}
+
+func (h *Host) tell(ctx context.Context, name, what string) error {
+	for _, p := range h.plugins {
+		if p.cfg.Name == name {
+			return p.tell(ctx, what)
+		}
+	}
+	return sdk.Errorf(sdk.CodeNotFound, "there is no plugin %q; config.hcl has no such block", name)
+}

@@ -1,0 +1,291 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// plugin supervises one configured plugin through all its lives.
+type plugin struct {
+	host *Host
+	cfg  Plugin
+	log  *slog.Logger
+
+	orders chan order
+
+	mu       sync.Mutex
+	state    string
+	err      string
+	current  *version // nil while nothing runs
+	info     sdk.Info // of the last version that loaded
+	restarts int
+
+	old sync.WaitGroup // versions that were replaced and finish their attempts
+}
+
+func newPlugin(h *Host, cfg Plugin) *plugin {
+	state := sdk.PluginLoading
+	if cfg.Off {
+		state = sdk.PluginDisabled
+	}
+	return &plugin{host: h, cfg: cfg, log: h.log.With("plugin", cfg.Name),
+		orders: make(chan order), state: state}
+}
+
+// stopGrace is how long a plugin may take to end when asked.
+const stopGrace = 5 * time.Second
+
+// supervise loads the plugin and keeps it running until ctx ends. settled is
+// called once the first load has gone well or badly.
+func (p *plugin) supervise(ctx context.Context, settled func()) {
+	defer settled()
+	defer p.old.Wait()
+	defer func() { p.retire(p.current) }()
+
+	if !p.cfg.Off {
+		_ = p.load(ctx) // reported by load
+	}
+	settled()
+	var back backoff
+	var again <-chan time.Time
+	for {
+		var done <-chan struct{}
+		if p.current != nil {
+			done = p.current.carrier.Done()
+		}
+		select {
+		case <-ctx.Done():
+			p.setState(sdk.PluginDraining, "")
+			return
+		case o := <-p.orders:
+			o.reply <- p.obey(ctx, o.what)
+			if p.current != nil || o.what == orderDisable {
+				again = nil
+			}
+		case <-done:
+			p.died()
+			again = time.After(back.next(time.Now()))
+		case <-again:
+			again = nil
+			p.mu.Lock()
+			p.restarts++
+			p.mu.Unlock()
+			if p.load(ctx) != nil {
+				again = time.After(back.next(time.Now()))
+			}
+		}
+	}
+}
+
+// load starts a version and puts it in place of the current one. When it fails,
+// the current one stays.
+func (p *plugin) load(ctx context.Context) error {
+	v, err := p.start(ctx)
+	if err == nil {
+		err = p.host.cfg.Ready(ctx, Ready{Name: p.cfg.Name, Plugin: v, Capacity: v.capacity()})
+		if err != nil {
+			p.close(v)
+		}
+	}
+	if ctx.Err() != nil && err != nil {
+		return err
+	}
+	p.mu.Lock()
+	old := p.current
+	if err != nil {
+		p.err = err.Error()
+		if old == nil {
+			p.state = sdk.PluginFailed
+		}
+		p.mu.Unlock()
+		p.log.Error("cannot load the plugin", "error", err)
+		return fmt.Errorf("plugin %s: %w", p.cfg.Name, err)
+	}
+	p.current, p.info, p.state, p.err = v, v.Info(), sdk.PluginReady, ""
+	p.mu.Unlock()
+	if p.cfg.Wasm != "" {
+		// Compiling leaves more garbage than an idle runtime otherwise holds, and
+		// idle as it is, it would not collect it for minutes.
+		debug.FreeOSMemory()
+	}
+	p.log.Info("plugin is ready", "version", v.Info().Version, "carrier", p.carrierName(), "kinds", len(v.Info().Handlers))
+	if old != nil {
+		p.old.Go(func() { p.retire(old) })
+	}
+	return nil
+}
+
+// order is what an operator wants done with a plugin.
+type order struct {
+	what  string
+	reply chan error
+}
+
+const (
+	orderReload  = "reload"
+	orderEnable  = "enable"
+	orderDisable = "disable"
+)
+
+func (p *plugin) obey(ctx context.Context, what string) error {
+	p.mu.Lock()
+	off := p.state == sdk.PluginDisabled
+	p.mu.Unlock()
+	switch {
+	case what == orderDisable:
+		p.disable()
+		return nil
+	case what == orderEnable && p.current != nil:
+		return nil
+	case what == orderReload && off:
+		return sdk.Errorf(sdk.CodeConflict, "plugin %q is disabled; enable it", p.cfg.Name)
+	}
+	return p.load(ctx)
+}
+
+// disable takes the plugin out of service: its tasks stay queued, running attempts
+// come to their end. It lasts until it is enabled, or the runtime starts again.
+func (p *plugin) disable() {
+	p.host.cfg.Gone(p.cfg.Name)
+	p.mu.Lock()
+	v := p.current
+	p.current = nil
+	p.state, p.err = sdk.PluginDisabled, ""
+	p.mu.Unlock()
+	p.log.Info("plugin is disabled")
+	if v != nil {
+		p.old.Go(func() { p.retire(v) })
+	}
+}
+
+// died takes back a version whose process or module ended by itself.
+func (p *plugin) died() {
+	p.host.cfg.Gone(p.cfg.Name)
+	p.mu.Lock()
+	v := p.current
+	p.current = nil
+	p.state, p.err = sdk.PluginLoading, fmt.Sprintf("ended by itself and is being restarted: %v", v.carrier.Err())
+	p.mu.Unlock()
+	p.log.Error("the plugin ended by itself; restarting it", "error", v.carrier.Err())
+	p.close(v)
+}
+
+// retire ends a version once its attempts have ended.
+func (p *plugin) retire(v *version) {
+	if v == nil {
+		return
+	}
+	v.empty()
+	p.close(v)
+}
+
+func (p *plugin) close(v *version) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	v.client.http.CloseIdleConnections()
+	if err := v.carrier.Close(ctx); err != nil {
+		p.log.Warn("the plugin did not end well", "error", err)
+	}
+}
+
+// tell gives the plugin's supervisor an order and waits until it is done.
+func (p *plugin) tell(ctx context.Context, what string) error {
+	o := order{what, make(chan error, 1)}
+	select {
+	case p.orders <- o:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-o.reply:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *plugin) setState(state, err string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state, p.err = state, err
+}
+
+func (p *plugin) carrierName() string {
+	if p.cfg.Wasm != "" {
+		return "wasm"
+	}
+	return "process"
+}
+
+func (p *plugin) status() sdk.PluginStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := sdk.PluginStatus{
+		Name: p.cfg.Name, Version: p.info.Version, Carrier: p.carrierName(),
+		State: p.state, Error: p.err, Restarts: p.restarts,
+		Kinds: []sdk.KindStatus{}, Subscriptions: p.info.Subscriptions,
+		Grants: p.cfg.Grant.public(), Limits: map[string]string{},
+	}
+	if s.Subscriptions == nil {
+		s.Subscriptions = []sdk.Subscription{}
+	}
+	for _, h := range p.info.Handlers {
+		s.Kinds = append(s.Kinds, sdk.KindStatus{Kind: h.Kind, Description: h.Description,
+			PayloadSchema: orNull(h.PayloadSchema), ResultSchema: orNull(h.ResultSchema),
+			Example: orNull(h.Example), Tool: h.Tool})
+	}
+	l := p.cfg.Limits
+	for name, n := range map[string]int64{"memory": l.Memory, "instances": int64(l.Instances), "concurrency": int64(l.Concurrency)} {
+		if n != 0 {
+			s.Limits[name] = strconv.FormatInt(n, 10)
+		}
+	}
+	if v := p.current; v != nil {
+		s.Digest = v.carrier.Digest()
+		s.Instances = 1
+		if i, ok := v.carrier.(interface{ Instances() int }); ok {
+			s.Instances = i.Instances()
+		}
+	}
+	return s
+}
+
+func orNull(doc json.RawMessage) json.RawMessage {
+	if len(doc) == 0 {
+		return json.RawMessage("null")
+	}
+	return doc
+}
+
+// backoff spaces restarts: three within a minute are immediate, then the wait
+// doubles from 250 ms to 30 s until the plugin has lived for a minute.
+type backoff struct {
+	recent []time.Time
+	wait   time.Duration
+}
+
+const immediateRestarts = 3
+
+func (b *backoff) next(now time.Time) time.Duration {
+	keep := b.recent[:0]
+	for _, t := range b.recent {
+		if now.Sub(t) < time.Minute {
+			keep = append(keep, t)
+		}
+	}
+	b.recent = append(keep, now)
+	if len(b.recent) <= immediateRestarts {
+		b.wait = 0
+		return 0
+	}
+	b.wait = min(max(2*b.wait, 250*time.Millisecond), 30*time.Second)
+	return b.wait
+}

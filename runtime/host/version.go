@@ -1,0 +1,155 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/process"
+	"github.com/nagatha/nagatha-runtime/sdk/wasm"
+)
+
+// carrier is what both carriers' plugins can do.
+type carrier interface {
+	sdk.Plugin
+	sdk.Configurer
+	Done() <-chan struct{} // closed when it has ended by itself
+	Err() error            // why
+	Digest() string
+	Close(ctx context.Context) error
+}
+
+// version is a plugin as it was loaded once: the sdk.Plugin that the engine
+// gets. It counts attempts, so that it can be closed after the last, and puts
+// the grants between the attempts and their Host.
+type version struct {
+	carrier carrier
+	info    sdk.Info
+	plugin  *plugin
+	client  *httpClient
+
+	mu       sync.Mutex
+	inflight int
+	retired  chan struct{} // not nil once replaced; closed when nothing is in flight
+}
+
+// start loads the plugin's file and configures it.
+func (p *plugin) start(ctx context.Context) (*version, error) {
+	c, err := p.launch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := &version{carrier: c, info: c.Info(), plugin: p, client: newHTTPClient(p.cfg.Grant)}
+	config := p.cfg.Config
+	if len(config) == 0 {
+		config = json.RawMessage("{}")
+	}
+	switch {
+	case v.info.Name != p.cfg.Name:
+		err = fmt.Errorf("its manifest says that it is %q: rename the block to plugin %q", v.info.Name, v.info.Name)
+	default:
+		if err = p.host.cfg.Check(v.info, config); err == nil {
+			err = c.Configure(ctx, config)
+		}
+	}
+	if err != nil {
+		p.close(v)
+		return nil, err
+	}
+	for _, want := range v.info.Capabilities {
+		if !p.cfg.Grant.has(want) {
+			p.log.Warn("the plugin asks for a capability that it is not granted", "capability", want)
+		}
+	}
+	return v, nil
+}
+
+func (p *plugin) launch(ctx context.Context) (carrier, error) {
+	l := p.cfg.Limits
+	if p.cfg.Wasm != "" {
+		return wasm.Load(ctx, wasm.Config{
+			Name: p.cfg.Name, Path: p.cfg.Wasm, CacheDir: p.host.cfg.CacheDir, SHA256: p.cfg.SHA256,
+			Memory: l.Memory, Instances: l.Instances, Concurrency: l.Concurrency,
+			StartTimeout: l.StartTimeout, Log: p.line,
+		})
+	}
+	env := make([]string, 0, len(p.cfg.Env))
+	for _, k := range slices.Sorted(maps.Keys(p.cfg.Env)) {
+		env = append(env, k+"="+p.cfg.Env[k])
+	}
+	return process.Launch(ctx, process.Config{
+		Name: p.cfg.Name, Command: p.cfg.Command, Env: env, Dir: p.cfg.Dir,
+		RunDir: filepath.Clean(p.host.cfg.RunDir), Memory: l.Memory, SHA256: p.cfg.SHA256, MTLS: p.cfg.MTLS,
+		StartTimeout: l.StartTimeout, Log: p.line,
+	})
+}
+
+// capacity is how many attempts the version can run at once.
+func (v *version) capacity() int {
+	if c, ok := v.carrier.(interface{ Capacity() int }); ok {
+		return c.Capacity()
+	}
+	return v.plugin.cfg.Limits.Concurrency
+}
+
+// Ahead is how many attempts more than its capacity the version would like to have.
+func (v *version) Ahead() int {
+	if c, ok := v.carrier.(ahead); ok {
+		return c.Ahead()
+	}
+	return 0
+}
+
+type ahead interface{ Ahead() int }
+
+// Info implements sdk.Plugin.
+func (v *version) Info() sdk.Info { return v.info }
+
+// Handle implements sdk.Plugin.
+func (v *version) Handle(ctx context.Context, task *sdk.Task, inner sdk.Host) (json.RawMessage, error) {
+	if !v.enter() {
+		return nil, sdk.ErrNotStarted
+	}
+	defer v.leave()
+	if _, ok := v.carrier.(ahead); !ok {
+		sdk.Begun(ctx)
+	}
+	g := &guard{Host: inner, version: v, task: task}
+	defer g.close()
+	return v.carrier.Handle(ctx, task, g)
+}
+
+// enter counts an attempt in; a version that was replaced takes none.
+func (v *version) enter() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.retired != nil {
+		return false
+	}
+	v.inflight++
+	return true
+}
+
+func (v *version) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.inflight--; v.inflight == 0 && v.retired != nil {
+		close(v.retired)
+	}
+}
+
+// empty takes no more attempts and waits for those in flight.
+func (v *version) empty() {
+	v.mu.Lock()
+	v.retired = make(chan struct{})
+	if v.inflight == 0 {
+		close(v.retired)
+	}
+	v.mu.Unlock()
+	<-v.retired
+}

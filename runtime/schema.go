@@ -1,0 +1,113 @@
+package runtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	jskind "github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// schema is a compiled JSON Schema; nil accepts everything.
+type schema struct{ *jsonschema.Schema }
+
+// compileSchema compiles a schema document that refers to nothing outside
+// itself; an empty document is nil.
+func compileSchema(doc json.RawMessage) (*schema, error) {
+	if len(doc) == 0 {
+		return nil, nil
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
+	if err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.UseLoader(noLoader{})
+	const url = "schema:///schema.json"
+	if err := c.AddResource(url, v); err != nil {
+		return nil, err
+	}
+	s, err := c.Compile(url)
+	if err != nil {
+		return nil, err
+	}
+	return &schema{s}, nil
+}
+
+// noLoader refuses references out of a schema: a manifest must not make the
+// runtime read files or the network.
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("refers to %s: a schema must stand alone", url)
+}
+
+var printer = message.NewPrinter(language.English)
+
+// check returns what does not fit, each with its dotted path below root; none
+// means that doc fits.
+func (s *schema) check(root string, doc json.RawMessage) []sdk.Field {
+	if s == nil {
+		return nil
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
+	if err != nil {
+		return []sdk.Field{{Field: root, Message: "not JSON: " + err.Error()}}
+	}
+	err = s.Validate(v)
+	if err == nil {
+		return nil
+	}
+	var ve *jsonschema.ValidationError
+	if !errors.As(err, &ve) {
+		return []sdk.Field{{Field: root, Message: err.Error()}}
+	}
+	var fields []sdk.Field
+	leaves(ve, func(e *jsonschema.ValidationError) {
+		path := root
+		if len(e.InstanceLocation) > 0 {
+			path += "." + strings.Join(e.InstanceLocation, ".")
+		}
+		// Properties that are missing or unknown are faults of their own paths.
+		switch k := e.ErrorKind.(type) {
+		case *jskind.Required:
+			for _, p := range k.Missing {
+				fields = append(fields, sdk.Field{Field: path + "." + p, Message: "is required"})
+			}
+		case *jskind.AdditionalProperties:
+			for _, p := range k.Properties {
+				fields = append(fields, sdk.Field{Field: path + "." + p, Message: "is not a known property"})
+			}
+		default:
+			fields = append(fields, sdk.Field{Field: path, Message: e.ErrorKind.LocalizedString(printer)})
+		}
+	})
+	return fields[:min(len(fields), 20)]
+}
+
+func leaves(e *jsonschema.ValidationError, f func(*jsonschema.ValidationError)) {
+	if len(e.Causes) == 0 {
+		f(e)
+		return
+	}
+	for _, c := range e.Causes {
+		leaves(c, f)
+	}
+}
+
+// describe makes one line of fields.
+func describe(fields []sdk.Field) string {
+	parts := make([]string, len(fields))
+	for i, f := range fields {
+		parts[i] = f.Field + ": " + f.Message
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,390 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// Store is where truth lives. Its conformance suite is runtime/store/storetest.
+//
+// Every write is durable when it returns, and is one of a set: the store's
+// writer takes all requests that wait, runs one statement per verb over them
+// all and commits once, so calling it from many goroutines is how it gets fast.
+// A method that takes a slice commits the slice as a whole; where it returns a
+// slice of results they are in the order of the requests, and one request's
+// error (an *sdk.Error) never undoes another's.
+//
+// A method's own error return means that nothing was written: the context
+// ended first (the write may then still happen), the disk is full
+// (CodeUnavailable), or the store is closed.
+type Store interface {
+	TaskStore
+	OperationStore
+	QueueStore
+	ScheduleStore
+	NodeStore
+	LogStore
+	DataStore
+	io.Closer
+}
+
+// TaskStore changes tasks and their logs. Each change writes the task's row and
+// its events in one transaction.
+type TaskStore interface {
+	// Submit inserts tasks. See [NewTask] for what makes one a duplicate.
+	Submit(ctx context.Context, tasks []NewTask) ([]Submitted, error)
+
+	// Claim starts attempts of queued tasks: state running, attempt+1, a new
+	// token, event task.started. It takes the highest priority first, then the
+	// one that has waited longest.
+	Claim(ctx context.Context, req ClaimRequest) ([]Claimed, error)
+
+	// Append adds events to running attempts. The error of an attempt that no
+	// longer counts is [ErrFenced]; beyond the caps of the task it is
+	// CodeLimitExceeded and nothing of that request is added.
+	Append(ctx context.Context, reqs []AppendRequest) ([]error, error)
+
+	// Finish ends attempts, appending their last events first. The error of an
+	// attempt that no longer counts is [ErrFenced].
+	Finish(ctx context.Context, reqs []FinishRequest) ([]error, error)
+
+	// Cancel ends tasks that are not running at once, and marks the others; Token
+	// and Node of the result say which attempt must be told. Children of the task
+	// are cancelled with it. A task that has ended is returned as it is; an unknown
+	// one is CodeNotFound.
+	Cancel(ctx context.Context, reqs []CancelRequest) ([]Cancelled, error)
+
+	// Retry opens a new life of failed or cancelled tasks, due at once. Any
+	// other state is CodeConflict, an unknown id CodeNotFound.
+	Retry(ctx context.Context, ids []string) ([]Retried, error)
+
+	// Delete removes tasks that have ended, with all that belongs to them, and
+	// returns how many; others are left alone.
+	Delete(ctx context.Context, ids []string) (n int, err error)
+
+	// Promote queues what is due at now: scheduled and retrying tasks, at most
+	// limit of them, oldest first. It returns how many, and when the next one
+	// is due (0: none).
+	Promote(ctx context.Context, now sdk.Time, limit int) (n int, next sdk.Time, err error)
+
+	// Recover takes running tasks away from nodes that are dead: those in
+	// req.Dead, or every node but req.Self where AllOthers is set. A lost
+	// attempt counts: the task is queued again, or fails with CodeNodeLost
+	// after its last attempt, or is cancelled where that was asked. Attempts that
+	// are parked there are evicted.
+	Recover(ctx context.Context, req RecoverRequest) (n int, err error)
+}
+
+// NodeStore is where the runtimes on one database see each other.
+type NodeStore interface {
+	// Shared reports whether there can be others.
+	Shared() bool
+
+	// Beat advances the node's counter; Leave forgets the node.
+	Beat(ctx context.Context, node NodeBeat) error
+	Leave(ctx context.Context, node string) error
+	Nodes(ctx context.Context) ([]NodeBeat, error)
+
+	// Held returns the attempts that run on a node, as the store knows them.
+	Held(ctx context.Context, node string) ([]Held, error)
+}
+
+// NodeBeat is a node with its counter.
+type NodeBeat struct {
+	ID      string
+	Beat    int64
+	Started sdk.Time
+	Running int // attempts
+}
+
+// Held is an attempt that a node should be running.
+type Held struct {
+	Fence
+	Cancelled, Force bool
+	Reason           string // of the cancel
+}
+
+// LogStore reads tasks and the log of events, and keeps them bounded.
+type LogStore interface {
+	Task(ctx context.Context, id string) (sdk.Task, error) // CodeNotFound
+	Tasks(ctx context.Context, f TaskFilter) (TaskPage, error)
+
+	// TaskIDs is the ids alone of what Tasks would return, at most f.Limit. The last
+	// one is the next page's cursor.
+	TaskIDs(ctx context.Context, f TaskFilter) ([]string, error)
+
+	// TaskEvents returns events of one task with Seq > after, in order.
+	TaskEvents(ctx context.Context, task string, after int64, limit int) ([]LogEntry, error)
+
+	// Log returns entries with Pos > after, in order.
+	Log(ctx context.Context, after int64, limit int) ([]LogEntry, error)
+
+	// Head says where the log stands.
+	Head(ctx context.Context) (Head, error)
+
+	// Counts counts tasks by state.
+	Counts(ctx context.Context) (map[sdk.State]int64, error)
+
+	// Prune deletes at most req.Limit ended tasks with their events, published
+	// events, delivery marks and expired data, and returns how many rows went.
+	Prune(ctx context.Context, req PruneRequest) (int, error)
+
+	// Backup writes a consistent copy of the database, with an epoch of its
+	// own, to a new file.
+	Backup(ctx context.Context, path string) error
+}
+
+// DataStore is plugin data and published events. A write that carries a Fence
+// is refused with [ErrFenced] once that attempt no longer counts.
+type DataStore interface {
+	// Publish appends events to the log and hands them to the bus in one
+	// transaction. All of a call's events are published or none.
+	Publish(ctx context.Context, fence Fence, events []sdk.Event) error
+
+	KVGet(ctx context.Context, ns string, req sdk.KVGet) (sdk.KVGetReply, error)
+	KVSet(ctx context.Context, ns string, fence Fence, req sdk.KVSet) (sdk.KVSetReply, error)
+	KVDelete(ctx context.Context, ns string, fence Fence, req sdk.KVDelete) (sdk.KVDeleteReply, error)
+	KVList(ctx context.Context, ns string, req sdk.KVList) (sdk.KVListReply, error)
+	KVSearch(ctx context.Context, ns string, req sdk.KVSearch) (sdk.KVSearchReply, error)
+}
+
+// ErrFenced refuses a write of an attempt that no longer counts: its task was
+// cancelled, taken over or ended.
+var ErrFenced = &sdk.Error{Code: sdk.CodeConflict, Message: "the attempt no longer counts"}
+
+// Fence names an attempt. The zero Fence belongs to no attempt and always
+// passes.
+type Fence struct {
+	Task  string `json:"t"`
+	Token int64  `json:"n"`
+}
+
+// NewTask is a checked submission. Task carries everything that clients see:
+// ID, State (queued or scheduled), times, and so on; Life is 1, Attempt 0.
+type NewTask struct {
+	Task sdk.Task
+
+	// IdempotencyKey, with Task.Owner, names the submission: a second one with
+	// the same BodyHash returns the first one's task, with another BodyHash it
+	// is CodeConflict.
+	IdempotencyKey string
+	BodyHash       string
+
+	// After holds the task back until these have completed; if one of them ends
+	// otherwise, or has, it fails with CodeDependencyFailed. An unknown one is
+	// CodeInvalid.
+	After []string
+
+	// Delivery marks the pair of a published event and a subscription, kept
+	// for 7 days: a second submission with the same mark inserts nothing and
+	// returns Duplicate with whatever task there still is.
+	Delivery string
+
+	// Unique keeps a second living task with the same text out: a submission then
+	// returns the one that there is.
+	Unique  string
+	Expires sdk.Time // it fails with CodeExpired if its first attempt has not begun by then; 0: never
+	// HeldKeys are the concurrency keys that its ancestors hold; see the store.
+	HeldKeys string
+
+	Hops        int
+	TraceParent string
+}
+
+// Submitted is the outcome of one [NewTask].
+type Submitted struct {
+	Task      sdk.Task
+	Duplicate bool
+	Err       *sdk.Error
+}
+
+// ClaimRequest asks for tasks to run on Node.
+type ClaimRequest struct {
+	Node  string
+	Now   sdk.Time
+	Lanes []Lane
+
+	// Plugins is how many tasks each plugin can take, over the request as a
+	// whole; a plugin that is not named has no limit of its own.
+	Plugins map[string]int
+}
+
+// Lane is free slots: at most Limit tasks of Queue, and of each kind at most
+// its own number. A kind that is not named is not claimed. One kind may stand in
+// several lanes; Kinds' numbers then hold for the request as a whole.
+type Lane struct {
+	Queue string
+	Limit int
+	Kinds []KindSlots
+}
+
+// KindSlots is how many tasks of a kind may start, and what runs them.
+type KindSlots struct {
+	Kind          string
+	Limit         int
+	Plugin        string
+	PluginVersion string
+}
+
+// Claimed is a task with the token of its new attempt.
+type Claimed struct {
+	Task        sdk.Task
+	Token       int64
+	Hops        int
+	TraceParent string
+	Live        bool // the attempt is parked here and goes on, under its old token
+	Replay      bool // it is the last attempt, which begins again
+}
+
+// NewEvent is an event to append. Size counts towards the task's cap.
+type NewEvent struct {
+	Type string
+	Time sdk.Time
+	Data json.RawMessage // an object
+}
+
+// AppendRequest appends Events to the attempt's log. Progress, where not nil,
+// becomes the task's.
+type AppendRequest struct {
+	Fence
+	Events   []NewEvent
+	Progress *sdk.Progress
+}
+
+// FinishRequest ends an attempt in State:
+//
+//	completed   with Result; event task.completed{result}
+//	failed      with Error; event task.failed{error}
+//	cancelled   with Reason; event task.cancelled{reason}
+//	retrying    with Error and RunAt; event task.retrying{error, run_at}, and
+//	            where RunAt is not after Now the task is queued in the same step,
+//	            at the place in its queue that it had
+//	queued      given back: the attempt does not count, event task.queued{reason}
+//
+// Where cancelling was asked for, retrying and queued become cancelled. End
+// events are exempt from the caps.
+type FinishRequest struct {
+	AppendRequest
+	Now    sdk.Time
+	State  sdk.State
+	Result json.RawMessage
+	Error  *sdk.Error
+	RunAt  sdk.Time
+	Reason string
+}
+
+// CancelRequest asks for the end of a task.
+type CancelRequest struct {
+	ID     string
+	Now    sdk.Time
+	Force  bool
+	Reason string
+}
+
+// Cancelled is the outcome of one [CancelRequest]. Token is not 0 where an
+// attempt on Node holds the task and must be told.
+type Cancelled struct {
+	Task  sdk.Task
+	Node  string
+	Token int64
+	Err   *sdk.Error
+}
+
+// Retried is the outcome of one retry by hand.
+type Retried struct {
+	Task sdk.Task
+	Err  *sdk.Error
+}
+
+// RecoverRequest names the nodes whose attempts are lost.
+type RecoverRequest struct {
+	Now       sdk.Time
+	Self      string
+	Dead      []string
+	AllOthers bool
+}
+
+// TaskFilter selects tasks, newest first. Empty fields do not filter.
+type TaskFilter struct {
+	States   []sdk.State
+	Kinds    []string // exact, or a prefix such as "mcp.*"
+	Queue    string
+	Labels   []string // "k=v", all must match
+	Parent   string
+	Schedule string
+	Query    string // a substring of id, kind, error or label value
+	Limit    int    // 1…1,000
+	Cursor   string // from TaskPage.Next; text that is none: CodeBadCursor
+}
+
+// TaskPage is one page; Next is "" on the last.
+type TaskPage struct {
+	Tasks []sdk.Task
+	Next  string
+}
+
+// LogEntry is one row of the log: a task's event with its kind and queue, or a
+// published event.
+type LogEntry struct {
+	Pos   int64
+	Task  *sdk.TaskEvent
+	Kind  string
+	Queue string
+	Event *sdk.Event
+}
+
+// Head is where the log stands. Positions grow in the order of commits and
+// never repeat within an epoch; Pruned is the highest position that was ever
+// deleted.
+type Head struct {
+	Epoch  string
+	Pos    int64
+	Pruned int64
+}
+
+// PruneRequest says what is old: rows that ended, were published or were
+// delivered before the given times.
+type PruneRequest struct {
+	Now             sdk.Time
+	CompletedBefore sdk.Time // completed and cancelled
+	FailedBefore    sdk.Time
+	EventsBefore    sdk.Time // published events and delivery marks
+	Limit           int
+}
+
+// Commit says what a transaction of the store changed, so that readers can be
+// woken. It is handed to one func, set when the store is opened, after the
+// transaction is durable: in commit order from the writer's goroutine, and from
+// another for the commits of other runtimes. The func must not block and must not
+// call the store.
+type Commit struct {
+	Head      int64    // the log's position after it
+	Tasks     []Change // each task whose log grew, once
+	Published []string // types of published events
+	Queues    bool     // a queue was paused or resumed
+	Queued    bool     // some task became ready to start
+	NextDue   sdk.Time // the earliest run_at that it scheduled; 0: none
+	Cancels   []Told   // attempts whose end was asked for
+	Answered  []Fence  // parked attempts that got an answer and still wait for others
+
+	Remote bool // another runtime committed
+	All    bool // Tasks and Published do not name everything
+}
+
+// Change is a task whose log grew.
+type Change struct {
+	ID, Kind, Queue string
+	State           sdk.State
+	Seq             int64 // of its last event; 0: not known
+}
+
+// Told is a cancel on its way to the attempt that holds the task.
+type Told struct {
+	Task   string `json:"t"`
+	Token  int64  `json:"n"`
+	Force  bool   `json:"f,omitempty"`
+	Reason string `json:"r,omitempty"`
+}

@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+type claimArg struct {
+	req runtime.ClaimRequest
+	out []runtime.Claimed
+}
+
+// Claim implements runtime.Store.
+func (s *Store) Claim(ctx context.Context, req runtime.ClaimRequest) ([]runtime.Claimed, error) {
+	n := 0
+	for _, l := range req.Lanes {
+		n += l.Limit
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	a := &claimArg{req: req}
+	// Claims are not cut short: a claim that commits after its caller has gone
+	// would be an attempt that nobody runs.
+	if err := s.do(context.WithoutCancel(ctx), verbClaim, min(n, maxSet/4), a); err != nil {
+		return nil, err
+	}
+	return a.out, nil
+}
+
+// What tasks.replay says of the attempt that a claim starts, or started.
+const (
+	replayNone  = 0 // it is a new attempt
+	replayAgain = 1 // it is the last one, which begins again with its recorded operations
+	replayLive  = 2 // it is the last one, which was parked and goes on
+)
+
+// candidate is a queued task that a lane could take.
+type candidate struct {
+	id, kind string
+	line     int
+	runAt    sdk.Time
+	key      string // whose slot it needs, or ""
+}
+
+func (t *tick) claim(a *claimArg) error {
+	a.out = nil
+	taken, plugins := map[string]int{}, map[string]int{}
+	var table [][]any
+	// Rates come first: their rows make other nodes wait, which is no harm before
+	// this one holds any tasks.
+	var paid []*toll
+	tolls := make([]*toll, len(a.req.Lanes))
+	for i := range a.req.Lanes {
+		if t.Paused(a.req.Lanes[i].Queue) {
+			continue
+		}
+		var err error
+		if tolls[i], err = t.rateOf(&a.req.Lanes[i]); err != nil {
+			return err
+		}
+		if tolls[i].cell.interval > 0 {
+			paid = append(paid, tolls[i])
+		}
+	}
+	known := slots{}
+	for i, lane := range a.req.Lanes {
+		if tolls[i] == nil {
+			continue
+		}
+		found, err := t.candidates(lane, a.req.Node)
+		if err != nil {
+			return fmt.Errorf("look for tasks: %w", err)
+		}
+		if err := t.learn(known, found); err != nil {
+			return fmt.Errorf("concurrency keys: %w", err)
+		}
+		slots := make(map[string]runtime.KindSlots, len(lane.Kinds))
+		for _, k := range lane.Kinds {
+			slots[k.Kind] = k
+		}
+		free := lane.Limit
+		for _, c := range found {
+			k := slots[c.kind]
+			most, limited := a.req.Plugins[k.Plugin]
+			if free == 0 {
+				break
+			}
+			if taken[c.kind] >= k.Limit || limited && plugins[k.Plugin] >= most || !tolls[i].affords(c.line) {
+				continue
+			}
+			if c.key != "" {
+				if ok, err := t.take(known, lane.Queue, c.key); err != nil {
+					return fmt.Errorf("concurrency key %q: %w", c.key, err)
+				} else if !ok {
+					continue
+				}
+				t.keys[c.key] = true
+			}
+			tolls[i].pay(c.line)
+			free--
+			taken[c.kind]++
+			plugins[k.Plugin]++
+			table = append(table, []any{c.id, k.Plugin, k.PluginVersion})
+		}
+	}
+	if err := t.payRates(paid); err != nil {
+		return err
+	}
+	if len(table) == 0 {
+		return nil
+	}
+	order := make(map[string]int, len(table))
+	for i, row := range table {
+		order[row[0].(string)] = i
+	}
+	now := max(a.req.Now, 1)
+	a.out = make([]runtime.Claimed, 0, len(table))
+	seqs := make(map[string]int64, len(table))
+	err := t.over("id_ TEXT, plugin_ TEXT, version_ TEXT", table,
+		`UPDATE tasks SET state = 'running', ready = 0, node = {1}, ends_by = deadline,
+			attempt        = CASE WHEN state || '' = 'waiting' OR replay = 1 THEN attempt ELSE attempt + 1 END,
+			token          = CASE WHEN state || '' = 'waiting' THEN token ELSE token + 1 END,
+			started_at     = CASE WHEN state || '' = 'waiting' THEN started_at ELSE {2} END,
+			plugin         = CASE WHEN state || '' = 'waiting' THEN plugin ELSE r.plugin_ END,
+			plugin_version = CASE WHEN state || '' = 'waiting' THEN plugin_version ELSE r.version_ END,
+			progress       = CASE WHEN state || '' = 'waiting' OR replay = 1 THEN progress ELSE NULL END,
+			replay         = CASE WHEN state || '' = 'waiting' THEN {3} ELSE replay END,
+			reason = '', line = priority, event_seq = event_seq + 1, version = version + 1
+		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND ready + 0 = 1 AND node IN ('', {1})
+		RETURNING `+taskColumns+`, token, hops, traceparent, event_seq, replay`,
+		func(r *sql.Rows) error {
+			var c runtime.Claimed
+			var seq int64
+			var how int
+			err := scanTask(r, &c.Task, &c.Token, &c.Hops, &c.TraceParent, &seq, &how)
+			c.Live, c.Replay = how == replayLive, how == replayAgain
+			a.out = append(a.out, c)
+			seqs[c.Task.ID] = seq
+			return err
+		}, a.req.Node, int64(now), replayLive)
+	if err != nil {
+		return fmt.Errorf("claim tasks: %w", err)
+	}
+	// The database returns them in any order; the best start first.
+	slices.SortFunc(a.out, func(x, y runtime.Claimed) int { return order[x.Task.ID] - order[y.Task.ID] })
+	for i := range a.out {
+		k := &a.out[i].Task
+		if a.out[i].Live {
+			t.event(k, seqs[k.ID], sdk.EventResumed, now, `{}`)
+			t.changed(k, seqs[k.ID])
+			continue
+		}
+		data, err := json.Marshal(struct {
+			Plugin  string `json:"plugin"`
+			Version string `json:"plugin_version"`
+			Node    string `json:"node"`
+			Replay  bool   `json:"replay,omitempty"`
+		}{k.Plugin, k.PluginVersion, a.req.Node, a.out[i].Replay})
+		if err != nil {
+			return err
+		}
+		t.event(k, seqs[k.ID], sdk.EventStarted, now, string(data))
+		t.changed(k, seqs[k.ID])
+	}
+	return nil
+}
+
+// candidates returns the best queued tasks of a lane, best first. It looks at the
+// head of each kind's own stretch of the index, so tasks of kinds that nobody
+// handles cost nothing however many there are.
+func (t *tick) candidates(lane runtime.Lane, node string) ([]candidate, error) {
+	table := make([][]any, len(lane.Kinds))
+	for i, k := range lane.Kinds {
+		table[i] = []any{k.Kind}
+	}
+	var out []candidate
+	err := t.over("kind_ TEXT", table, t.dialect.candidates,
+		func(r *sql.Rows) error {
+			var c candidate
+			err := r.Scan(&c.id, &c.kind, &c.line, &c.runAt, &c.key)
+			out = append(out, c)
+			return err
+		}, lane.Queue, node, lane.Limit)
+	slices.SortFunc(out, func(x, y candidate) int {
+		switch {
+		case x.line != y.line:
+			return y.line - x.line
+		case x.runAt != y.runAt:
+			return int(min(max(x.runAt-y.runAt, -1), 1))
+		case x.id < y.id:
+			return -1
+		}
+		return 1
+	})
+	return out, err
+}

@@ -1,0 +1,318 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	gort "runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/runtime/store/storetest"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("TEST_SUBMITTER"); path != "" {
+		submitUntilKilled(path)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		storetest.StopPostgres()
+		os.Exit(code)
+	}))
+}
+
+func openIn(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	if cfg.Path == "" {
+		cfg.Path = filepath.Join(t.TempDir(), "nagatha.db")
+	}
+	s, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func newTask(id string) runtime.NewTask {
+	now := sdk.Now()
+	return runtime.NewTask{Task: sdk.Task{ID: id, Kind: "demo.echo", Queue: "default", State: sdk.StateQueued,
+		Payload: []byte(`"` + strings.Repeat("x", 1000) + `"`), MaxAttempts: 5, Timeout: 60e9, CreatedAt: now, RunAt: now}}
+}
+
+// submitOne stores one task and returns its own error or the set's.
+func submitOne(ctx context.Context, s *Store, id string) error {
+	_, err := s.Submit(ctx, []runtime.NewTask{newTask(id)})
+	return err
+}
+
+// TestOpenRefuses: what keeps a database from being opened is said in words, and
+// the database is as it was.
+func TestOpenRefuses(t *testing.T) {
+	t.Run("in use", func(t *testing.T) {
+		s := openIn(t, Config{})
+		if _, err := Open(t.Context(), Config{Path: s.cfg.Path}); err == nil || !strings.Contains(err.Error(), "another runtime is using") {
+			t.Errorf("got %v", err)
+		}
+		if err := submitOne(t.Context(), s, "tsk_1"); err != nil {
+			t.Errorf("the first runtime: %v", err)
+		}
+	})
+	t.Run("in use by one that ends", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "nagatha.db")
+		f, err := lockFile(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(patience/20, func() { _ = f.Close() })
+		next, err := lockFile(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = next.Close()
+	})
+	t.Run("newer schema", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "nagatha.db")
+		newer := fstest.MapFS{}
+		for v := 1; v <= 2; v++ {
+			newer[fmt.Sprintf("sqlite/%05d_x.sql", v)] = &fstest.MapFile{Data: []byte("-- +goose Up\nSELECT 1;\n")}
+			s := openIn(t, Config{Path: path, Migrations: []Migrations{{"other", newer}}})
+			_ = s.Close()
+		}
+		delete(newer, "sqlite/00002_x.sql")
+		if _, err := Open(t.Context(), Config{Path: path, Migrations: []Migrations{{"other", newer}}}); err == nil ||
+			!strings.Contains(err.Error(), "schema version 2, this program knows up to 1") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("no database", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "nagatha.db")
+		if err := os.WriteFile(path, []byte(strings.Repeat("this is a letter\n", 1000)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(t.Context(), Config{Path: path}); err == nil || !strings.Contains(err.Error(), "not a database") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("no directory", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(t.Context(), Config{Path: filepath.Join(file, "nagatha.db")}); err == nil || !strings.Contains(err.Error(), "data_dir") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestOwnError: a request that cannot be carried out fails alone, whatever
+// waits beside it.
+func TestOwnError(t *testing.T) {
+	bad := errors.New("a bad request")
+	entered, leave := make(chan struct{}), make(chan struct{})
+	s := openIn(t, Config{Verbs: map[string]func(Tx, []any) error{
+		"hold": func(Tx, []any) error {
+			close(entered)
+			<-leave
+			return nil
+		},
+		"test": func(_ Tx, set []any) error {
+			for _, v := range set {
+				if v == "bad" {
+					return bad
+				}
+			}
+			return nil
+		},
+	}})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.Write(t.Context(), "hold", nil); err != nil {
+			t.Error(err)
+		}
+	})
+	<-entered // the rest waits, and becomes one set
+	const n = 40
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() {
+			switch i {
+			case 7, 23:
+				errs[i] = s.Write(t.Context(), "test", "bad")
+			case 8:
+				errs[i] = s.Write(t.Context(), "test", "good")
+			default:
+				errs[i] = submitOne(t.Context(), s, fmt.Sprintf("tsk_%d", i))
+			}
+		})
+	}
+	for len(s.queue) < n { // every one of them waits
+		gort.Gosched()
+	}
+	close(leave)
+	wg.Wait()
+	for i, err := range errs {
+		if (i == 7 || i == 23) != (err != nil) {
+			t.Errorf("request %d: %v", i, err)
+		}
+	}
+	var stored int
+	if err := s.Reader().QueryRow(`SELECT count(*) FROM tasks`).Scan(&stored); err != nil || stored != n-3 {
+		t.Errorf("%d tasks stored, %v", stored, err)
+	}
+	if err := s.Write(t.Context(), "nobody", nil); err == nil {
+		t.Error("an unknown verb passed")
+	}
+}
+
+// TestFull: when the disk is full nothing is half written, the error is typed, and
+// work goes on once there is room.
+func TestFull(t *testing.T) {
+	s := openIn(t, Config{})
+	if err := submitOne(t.Context(), s, "tsk_before"); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(pages int) {
+		t.Helper()
+		if _, err := s.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1) // no more than there are now
+	var err error
+	stored := []string{"tsk_before"}
+	for i := range 100 {
+		id := fmt.Sprintf("tsk_%d", i)
+		if err = submitOne(t.Context(), s, id); err != nil {
+			break
+		}
+		stored = append(stored, id)
+	}
+	if sdk.CodeOf(err) != sdk.CodeUnavailable || !strings.Contains(err.Error(), "disk is full") {
+		t.Fatalf("got %v", err)
+	}
+	limit(1 << 30)
+	if err := submitOne(t.Context(), s, "tsk_after"); err != nil {
+		t.Error(err)
+	}
+	var n int
+	if err := s.Reader().QueryRow(`SELECT count(*) FROM tasks`).Scan(&n); err != nil || n != len(stored)+1 {
+		t.Errorf("%d tasks, want %d, %v", n, len(stored)+1, err)
+	}
+	var check string
+	if err := s.Reader().QueryRow(`PRAGMA integrity_check`).Scan(&check); err != nil || check != "ok" {
+		t.Errorf("the database is %s, %v", check, err)
+	}
+}
+
+func TestBackup(t *testing.T) {
+	s := openIn(t, Config{})
+	if err := submitOne(t.Context(), s, "tsk_1"); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "copy.db")
+	if err := s.Backup(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Backup(t.Context(), path); err == nil || !strings.Contains(err.Error(), "exists already") {
+		t.Errorf("over an older one: %v", err)
+	}
+	if err := s.Backup(t.Context(), filepath.Join(t.TempDir(), "no", "such", "dir.db")); err == nil {
+		t.Error("into nowhere")
+	}
+	c := openIn(t, Config{Path: path})
+	if task, err := c.Task(t.Context(), "tsk_1"); err != nil || task.Kind != "demo.echo" {
+		t.Errorf("%+v, %v", task, err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s := openIn(t, Config{})
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := submitOne(t.Context(), s, "tsk_1"); sdk.CodeOf(err) != sdk.CodeUnavailable {
+		t.Errorf("got %v", err)
+	}
+}
+
+// submitUntilKilled submits from many goroutines and says what was acknowledged.
+func submitUntilKilled(path string) {
+	s, err := Open(context.Background(), Config{Path: path})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	var mu sync.Mutex
+	for g := range 16 {
+		go func() {
+			for i := 0; ; i++ {
+				id := fmt.Sprintf("tsk_%d_%d_%d", os.Getpid(), g, i)
+				if submitOne(context.Background(), s, id) == nil {
+					mu.Lock()
+					fmt.Println(id)
+					mu.Unlock()
+				}
+			}
+		}()
+	}
+	select {}
+}
+
+// TestKill9 kills a process that submits: what it had acknowledged is there, with
+// its first event.
+func TestKill9(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "nagatha.db")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 3 {
+		cmd := exec.Command(self)
+		cmd.Env = append(os.Environ(), "TEST_SUBMITTER="+path)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		head := make([]byte, 20_000)
+		if _, err := io.ReadFull(out, head); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Process.Kill()
+		rest, _ := io.ReadAll(out)
+		_ = cmd.Wait()
+		said := string(head) + string(rest)
+		acked := strings.Fields(said[:strings.LastIndexByte(said, '\n')+1])
+
+		s := openIn(t, Config{Path: path})
+		for _, id := range acked {
+			if _, err := s.Task(t.Context(), id); err != nil {
+				t.Fatalf("round %d: %s was acknowledged: %v", round, id, err)
+			}
+			if events, err := s.TaskEvents(t.Context(), id, 0, 10); err != nil || len(events) == 0 || events[0].Task.Seq != 1 {
+				t.Fatalf("%s has %d events, %v", id, len(events), err)
+			}
+		}
+		_ = s.Close()
+	}
+}

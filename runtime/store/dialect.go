@@ -1,0 +1,116 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// dialect is what the two databases do differently. Everything else is one text
+// for both.
+type dialect struct {
+	name string // and the folder of its migrations
+	// pieces are how many rows one statement takes, largest first; the last
+	// is 1. SQLite compiles a list of values in time that grows with it and gains
+	// nothing beyond a few; for PostgreSQL each statement is a journey.
+	pieces []int
+	// lock keeps other nodes off rows that are about to be taken, passing over
+	// those that they are taking; hold waits for them.
+	lock, hold string
+	// lockKeys lets one node at a time decide about concurrency keys, r's; tryKeys
+	// does so without waiting, and says which it could lock.
+	lockKeys, tryKeys string
+	// among is a condition: column is one of those that a query returns. It is
+	// looked up in the index whatever the planner believes about the table's size,
+	// which in a queue is always out of date.
+	among func(column, query string) string
+	// candidates looks at the head of each kind's own stretch of the index: r is
+	// the kinds, {1} the queue, {2} the node, {3} how many. The last column is slotKey.
+	candidates string
+	// label is a condition on the labels column: parameters key and value.
+	label func(key, value string) string
+	// search is a full-text query: what it selects from, its condition on
+	// parameter q, and the expression of its score.
+	search func(q string) (from, match, score string)
+	words  func([]string) string // the parameter of search
+}
+
+var sqlite = &dialect{
+	name: "sqlite", pieces: []int{64, 16, 4, 1},
+	among: func(column, query string) string { return column + ` IN (` + query + `)` },
+	candidates: `SELECT c.id, c.kind, c.line, c.run_at, ` + slotKey + ` FROM r JOIN tasks AS c ON c.id IN (
+		SELECT id FROM tasks WHERE kind = r.kind_ AND queue = {1} AND ready = 1 AND node IN ('', {2}) ORDER BY line DESC, run_at, id LIMIT {3})`,
+	label: func(key, value string) string {
+		return `EXISTS (SELECT 1 FROM json_each(labels) AS l WHERE l.key = ` + key + ` AND l.value = ` + value + `)`
+	},
+	search: func(q string) (string, string, string) {
+		return `data_text JOIN data ON data.id = data_text.rowid`, `data_text MATCH ` + q, `-bm25(data_text)`
+	},
+	words: func(words []string) string { return `"` + strings.Join(words, `" OR "`) + `"` },
+}
+
+var postgres = &dialect{
+	name: "postgres", pieces: []int{512, 64, 8, 1},
+	lock: ` FOR UPDATE SKIP LOCKED`, hold: ` FOR UPDATE`,
+	lockKeys: `SELECT pg_advisory_xact_lock(7415, hashtext(key_)) FROM r`,
+	tryKeys:  `SELECT key_, pg_try_advisory_xact_lock(7415, hashtext(key_)) FROM r`,
+	among:    func(column, query string) string { return column + ` = ANY(ARRAY(` + query + `))` },
+	candidates: `SELECT c.id, c.kind, c.line, c.run_at, ` + slotKey + ` FROM r CROSS JOIN LATERAL (SELECT id, kind, line, run_at, concurrency_key, key_shared FROM tasks
+		WHERE kind = r.kind_ AND queue = {1} AND ready = 1 AND node IN ('', {2}) ORDER BY line DESC, run_at, id LIMIT {3} FOR UPDATE SKIP LOCKED) AS c`,
+	label: func(key, value string) string {
+		return `EXISTS (SELECT 1 FROM json_each_text(CAST(labels AS JSON)) AS l WHERE l.key = ` + key + ` AND l.value = ` + value + `)`
+	},
+	search: func(q string) (string, string, string) {
+		return `data`, `text_search @@ to_tsquery('nagatha', ` + q + `)`, `ts_rank(text_search, to_tsquery('nagatha', ` + q + `))`
+	},
+	words: func(words []string) string { return `'` + strings.Join(words, `' | '`) + `'` },
+}
+
+// match joins a column with one of r's, each of whose rows it must find by index.
+func (d *dialect) match(column, of string) string {
+	text := column + ` = r.` + of
+	if d == postgres {
+		text += ` AND ` + d.among(column, `SELECT `+of+` FROM r`)
+	}
+	return text
+}
+
+// compose makes the text of a set-based statement: the relation "r" with the
+// given columns ("id_ TEXT, n BIGINT") over n rows of parameters, then body, in
+// which {1}, {2}… are the fixed parameters. They are numbered in the order in
+// which they first appear, as go-sqlite3 wants it.
+func compose(columns, body string, n int) string {
+	var names, types []string
+	for c := range strings.SplitSeq(columns, ",") {
+		name, typ, _ := strings.Cut(strings.TrimSpace(c), " ")
+		names, types = append(names, name), append(types, typ)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "WITH r(%s) AS (VALUES ", strings.Join(names, ", "))
+	p := 0
+	for i := range n {
+		for j := range names {
+			p++
+			switch {
+			case j > 0:
+				b.WriteString(", ")
+			case i > 0:
+				b.WriteString("), (")
+			default:
+				b.WriteByte('(')
+			}
+			if i == 0 { // the first row gives the columns their types
+				fmt.Fprintf(&b, "CAST($%d AS %s)", p, types[j])
+			} else {
+				b.WriteByte('$')
+				b.WriteString(strconv.Itoa(p))
+			}
+		}
+	}
+	b.WriteString(")) ")
+	for i := 1; strings.Contains(body, "{"+strconv.Itoa(i)+"}"); i++ {
+		body = strings.ReplaceAll(body, "{"+strconv.Itoa(i)+"}", "$"+strconv.Itoa(p+i))
+	}
+	b.WriteString(body)
+	return b.String()
+}

@@ -1,0 +1,272 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+type appendArg struct {
+	in  []runtime.AppendRequest
+	out []error
+}
+
+type finishArg struct {
+	in  []runtime.FinishRequest
+	out []error
+}
+
+// Append implements runtime.Store.
+func (s *Store) Append(ctx context.Context, reqs []runtime.AppendRequest) ([]error, error) {
+	a := &appendArg{in: reqs, out: make([]error, len(reqs))}
+	if err := s.do(ctx, verbAppend, len(reqs), a); err != nil {
+		return nil, err
+	}
+	return a.out, nil
+}
+
+// Finish implements runtime.Store.
+func (s *Store) Finish(ctx context.Context, reqs []runtime.FinishRequest) ([]error, error) {
+	a := &finishArg{in: reqs, out: make([]error, len(reqs))}
+	if err := s.do(ctx, verbFinish, len(reqs), a); err != nil {
+		return nil, err
+	}
+	return a.out, nil
+}
+
+// attemptWrite is one write of an attempt: events, and perhaps the end.
+type attemptWrite struct {
+	runtime.FinishRequest // State "" means that the attempt goes on
+	out                   *error
+}
+
+func (t *tick) appendEvents(args []*appendArg) error {
+	var all []*attemptWrite
+	for _, a := range args {
+		for i, q := range a.in {
+			all = append(all, &attemptWrite{runtime.FinishRequest{AppendRequest: q}, &a.out[i]})
+		}
+	}
+	return t.attempts(all)
+}
+
+func (t *tick) finish(args []*finishArg) error {
+	var all []*attemptWrite
+	for _, a := range args {
+		for i, q := range a.in {
+			all = append(all, &attemptWrite{q, &a.out[i]})
+		}
+	}
+	return t.attempts(all)
+}
+
+// attempts writes a set in waves in which each task stands once.
+func (t *tick) attempts(all []*attemptWrite) error {
+	for len(all) > 0 {
+		seen := make(map[string]bool, len(all))
+		var wave, rest []*attemptWrite
+		for _, w := range all {
+			if seen[w.Task] {
+				rest = append(rest, w)
+				continue
+			}
+			seen[w.Task] = true
+			wave = append(wave, w)
+		}
+		if err := t.wave(wave); err != nil {
+			return err
+		}
+		all = rest
+	}
+	return nil
+}
+
+func (t *tick) wave(all []*attemptWrite) error {
+	table := make([][]any, len(all))
+	byTask := make(map[string]*attemptWrite, len(all))
+	for i, w := range all {
+		*w.out = runtime.ErrFenced // unless the row comes back
+		byTask[w.Task] = w
+		row, err := t.attemptRow(w)
+		if err != nil {
+			return err
+		}
+		table[i] = row
+	}
+	// The checks of id and token are the fence; the caps hold only for events
+	// before the end, which itself is exempt.
+	var waited []string // attempts that end although they wait for something
+	err := t.over(attemptColumns, table, `UPDATE tasks SET
+			state = CASE WHEN r.s = '' THEN state WHEN r.s IN ('retrying', 'queued') AND cancel > 0 THEN 'cancelled'
+				WHEN r.s = 'retrying' AND r.at <= {1} THEN 'queued' ELSE r.s END,
+			attempt     = CASE WHEN r.s = 'queued' AND cancel = 0 THEN attempt - 1 ELSE attempt END,
+			result      = CASE WHEN r.s = 'completed' THEN r.result_ ELSE result END,
+			error       = CASE WHEN r.s = 'completed' THEN NULL WHEN r.error_ IS NOT NULL THEN r.error_ ELSE error END,
+			progress    = CASE WHEN r.progress_ IS NOT NULL THEN r.progress_ ELSE progress END,
+			reason      = CASE WHEN r.s IN ('retrying', 'queued') AND cancel > 0 THEN cancel_reason WHEN r.s = '' THEN reason ELSE r.reason_ END,
+			run_at      = CASE WHEN r.s = 'retrying' AND cancel = 0 AND r.at > {1} THEN r.at ELSE run_at END,
+			finished_at = CASE WHEN r.s IN ('completed', 'failed', 'cancelled') OR r.s <> '' AND cancel > 0 THEN {1} ELSE 0 END,
+			node        = CASE WHEN r.s = '' THEN node ELSE '' END,
+			ready       = CASE WHEN r.s = '' THEN ready WHEN cancel = 0 AND (r.s = 'queued' OR r.s = 'retrying' AND r.at <= {1}) THEN 1 ELSE 0 END,
+			replay      = CASE WHEN r.s = '' THEN replay ELSE 0 END,
+			line        = CASE WHEN r.s = '' THEN line ELSE priority END,
+			event_seq   = event_seq + r.n + CASE WHEN r.s = '' THEN 0 WHEN r.s = 'retrying' AND cancel = 0 AND r.at <= {1} THEN 2 ELSE 1 END,
+			event_bytes = event_bytes + r.bytes,
+			version     = version + 1
+		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND token = r.token_ AND node || '' <> ''
+			AND (r.n = 0 OR event_seq + r.n <= {2} AND event_bytes + r.bytes <= {3})
+		RETURNING `+taskColumns+`, event_seq, cancel, dependents, waits`,
+		func(r *sql.Rows) error {
+			var k sdk.Task
+			var seq int64
+			var cancel int
+			var needed bool
+			var waits int
+			if err := scanTask(r, &k, &seq, &cancel, &needed, &waits); err != nil {
+				return err
+			}
+			if k.State.Terminal() {
+				t.end(&k, needed)
+			}
+			w := byTask[k.ID]
+			*w.out = nil
+			if w.State != "" && waits > 0 {
+				waited = append(waited, k.ID)
+			}
+			return t.attemptEvents(w, &k, seq, cancel > 0)
+		}, int64(t.now), t.cfg.MaxEvents, t.cfg.MaxBytes)
+	if err != nil {
+		return fmt.Errorf("write attempts: %w", err)
+	}
+	if err := t.stopWaiting(waited); err != nil {
+		return err
+	}
+	return t.explainRefusals(all)
+}
+
+// stopWaiting ends the waiting of tasks whose attempt has ended. What they waited
+// for stays recorded, and is answered when it comes.
+func (t *tick) stopWaiting(ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	table := make([][]any, len(ids))
+	for i, id := range ids {
+		table[i] = []any{id}
+	}
+	err := t.over("id_ TEXT", table, `UPDATE operations SET waiting = 0 WHERE `+t.dialect.among(`task`, `SELECT id_ FROM r`)+` AND answered = 0`, nil)
+	if err == nil {
+		err = t.over("id_ TEXT", table, `UPDATE tasks SET waits = 0 WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`), nil)
+	}
+	if err != nil {
+		return fmt.Errorf("stop waiting: %w", err)
+	}
+	return nil
+}
+
+// attemptColumns are those of attemptRow.
+const attemptColumns = `id_ TEXT, token_ BIGINT, n BIGINT, bytes BIGINT, progress_ TEXT, s TEXT, result_ TEXT, error_ TEXT, at BIGINT, reason_ TEXT`
+
+func (t *tick) attemptRow(w *attemptWrite) ([]any, error) {
+	bytes := 0
+	for _, e := range w.Events {
+		bytes += len(e.Data)
+	}
+	var progress, result, fault any
+	if w.Progress != nil {
+		b, err := json.Marshal(w.Progress)
+		if err != nil {
+			return nil, err
+		}
+		progress = string(b)
+	}
+	if w.Error != nil {
+		b, err := json.Marshal(w.Error)
+		if err != nil {
+			return nil, err
+		}
+		fault = string(b)
+	}
+	if w.State == sdk.StateCompleted {
+		result = string(w.Result)
+	}
+	return []any{w.Task, w.Token, len(w.Events), bytes, progress, string(w.State), result, fault, int64(w.RunAt), w.Reason}, nil
+}
+
+// attemptEvents logs what a write did to its task, which ended up as k with seq
+// events.
+func (t *tick) attemptEvents(w *attemptWrite, k *sdk.Task, seq int64, cancelled bool) error {
+	ends := int64(0)
+	if w.State != "" {
+		ends = 1
+		if w.State == sdk.StateRetrying && k.State == sdk.StateQueued {
+			ends = 2
+		}
+	}
+	during := *k // the events carry the attempt that they belong to
+	if w.State == sdk.StateQueued && !cancelled {
+		during.Attempt++
+	}
+	n := seq - int64(len(w.Events)) - ends
+	for _, e := range w.Events {
+		n++
+		t.event(&during, n, e.Type, e.Time, string(e.Data))
+	}
+	if w.State == "" {
+		t.changed(k, seq)
+		return nil
+	}
+	n++
+	var data any
+	typ := ""
+	switch {
+	case k.State == sdk.StateCancelled:
+		typ, data = sdk.EventCancelled, map[string]any{"reason": k.Reason}
+	case w.State == sdk.StateCompleted:
+		typ, data = sdk.EventCompleted, map[string]any{"result": k.Result}
+	case w.State == sdk.StateFailed:
+		typ, data = sdk.EventFailed, map[string]any{"error": k.Error}
+	case w.State == sdk.StateRetrying:
+		typ, data = sdk.EventRetrying, map[string]any{"error": k.Error, "run_at": w.RunAt}
+	default:
+		typ, data = sdk.EventQueued, map[string]any{"reason": w.Reason}
+	}
+	b, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	t.event(&during, n, typ, t.now, string(b))
+	if ends == 2 {
+		t.event(&during, n+1, sdk.EventQueued, t.now, `{}`)
+	}
+	t.changed(k, seq)
+	return nil
+}
+
+// explainRefusals tells writes beyond the caps from those of attempts that no
+// longer count.
+func (t *tick) explainRefusals(all []*attemptWrite) error {
+	for _, w := range all {
+		if *w.out == nil || len(w.Events) == 0 {
+			continue
+		}
+		err := t.query(`SELECT event_seq, event_bytes FROM tasks WHERE id = $1 AND token = $2 AND node <> ''`, func(r *sql.Rows) error {
+			var seq, bytes int64
+			err := r.Scan(&seq, &bytes)
+			if seq+int64(len(w.Events)) > t.cfg.MaxEvents {
+				*w.out = sdk.Errorf(sdk.CodeLimitExceeded, "the task has more events than limits.events_per_task allows, %d", t.cfg.MaxEvents)
+			} else {
+				*w.out = sdk.Errorf(sdk.CodeLimitExceeded, "the task's events have more bytes than limits.bytes_per_task allows, %d", t.cfg.MaxBytes)
+			}
+			return err
+		}, w.Task, w.Token)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

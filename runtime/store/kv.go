@@ -1,0 +1,286 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// dataArg is one write of plugin data; set or del is not nil.
+type dataArg struct {
+	ns    string
+	fence runtime.Fence
+	set   *sdk.KVSet
+	del   *sdk.KVDelete
+
+	item sdk.Item
+	hit  bool // created, or deleted
+	err  error
+}
+
+const maxDataKey = 512
+
+func checkKey(key string) error {
+	switch {
+	case key == "" || len(key) > maxDataKey:
+		return sdk.Invalid("key", "want 1 to %d bytes, not %d", maxDataKey, len(key))
+	case !clean(key):
+		return sdk.Invalid("key", "want UTF-8 without NUL")
+	}
+	return nil
+}
+
+func clean(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+// KVSet implements runtime.Store.
+func (s *Store) KVSet(ctx context.Context, ns string, fence runtime.Fence, req sdk.KVSet) (sdk.KVSetReply, error) {
+	switch {
+	case checkKey(req.Key) != nil:
+		return sdk.KVSetReply{}, checkKey(req.Key)
+	case !json.Valid(req.Value) || !utf8.Valid(req.Value):
+		return sdk.KVSetReply{}, sdk.Invalid("value", "is not JSON in UTF-8")
+	case !clean(req.Text):
+		return sdk.KVSetReply{}, sdk.Invalid("text", "want UTF-8 without NUL")
+	case req.TTL < 0:
+		return sdk.KVSetReply{}, sdk.Invalid("ttl", "must not be negative")
+	}
+	a := &dataArg{ns: ns, fence: fence, set: &req}
+	if err := s.do(ctx, verbData, 1, a); err != nil {
+		return sdk.KVSetReply{}, err
+	}
+	return sdk.KVSetReply{Item: a.item, Created: a.hit}, a.err
+}
+
+// KVDelete implements runtime.Store.
+func (s *Store) KVDelete(ctx context.Context, ns string, fence runtime.Fence, req sdk.KVDelete) (sdk.KVDeleteReply, error) {
+	if err := checkKey(req.Key); err != nil {
+		return sdk.KVDeleteReply{}, err
+	}
+	a := &dataArg{ns: ns, fence: fence, del: &req}
+	if err := s.do(ctx, verbData, 1, a); err != nil {
+		return sdk.KVDeleteReply{}, err
+	}
+	return sdk.KVDeleteReply{Deleted: a.hit}, a.err
+}
+
+// data works request by request, since two of one set may name the same key.
+func (t *tick) data(args []*dataArg) error {
+	for _, a := range args {
+		a.item, a.hit, a.err = sdk.Item{}, false, nil
+		if err := t.dataOne(a); err != nil {
+			return fmt.Errorf("write plugin data: %w", err)
+		}
+	}
+	return nil
+}
+
+func (t *tick) dataOne(a *dataArg) error {
+	ok, err := t.passes(a.fence)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		a.err = runtime.ErrFenced
+		return nil
+	}
+	key, want := "", (*int64)(nil)
+	if a.set != nil {
+		key, want = a.set.Key, a.set.IfVersion
+	} else {
+		key, want = a.del.Key, a.del.IfVersion
+	}
+	for {
+		done, err := t.tryData(a, key, want)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// tryData reports false when another node wrote the key in between.
+func (t *tick) tryData(a *dataArg, key string, want *int64) (bool, error) {
+	var id, version, created, expires int64
+	err := t.query(`SELECT id, version, created_at, expires_at FROM data WHERE ns = $1 AND key = $2`+t.dialect.hold,
+		func(r *sql.Rows) error { return r.Scan(&id, &version, &created, &expires) }, a.ns, key)
+	if err != nil {
+		return false, err
+	}
+	if expires > 0 && expires <= int64(t.now) { // not there any more
+		if _, err := t.exec(`DELETE FROM data WHERE id = $1`, id); err != nil {
+			return false, err
+		}
+		id, version = 0, 0
+	}
+	if want != nil && *want != version {
+		a.err = sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d; read it again", key, version, *want)
+		return true, nil
+	}
+	if a.del != nil {
+		a.hit = id != 0
+		_, err = t.exec(`DELETE FROM data WHERE id = $1`, id)
+		return true, err
+	}
+	expires = 0
+	if a.set.TTL > 0 {
+		expires = int64(t.now.Add(max(a.set.TTL.Std(), 1e6)))
+	}
+	text := `UPDATE data SET value = $1, text = $2, version = $3, updated_at = $4, expires_at = $5 WHERE id = $6`
+	values := []any{string(a.set.Value), a.set.Text, version + 1, int64(t.now), expires}
+	if id != 0 {
+		values = append(values, id)
+	} else {
+		a.hit, created = true, int64(t.now)
+		text = `INSERT INTO data (value, text, version, updated_at, expires_at, ns, key, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+			ON CONFLICT (ns, key) DO NOTHING`
+		values = append(values, a.ns, key, created)
+	}
+	n, err := t.exec(text, values...)
+	a.item = sdk.Item{Key: key, Value: a.set.Value, Version: version + 1,
+		CreatedAt: sdk.Time(created), UpdatedAt: t.now, ExpiresAt: sdk.Time(expires)}
+	return n > 0, err
+}
+
+const itemColumns = `key, value, version, created_at, updated_at, expires_at`
+
+func scanItem(r *sql.Rows, it *sdk.Item, more ...any) error {
+	var value string
+	err := r.Scan(append([]any{&it.Key, &value, &it.Version, &it.CreatedAt, &it.UpdatedAt, &it.ExpiresAt}, more...)...)
+	it.Value = json.RawMessage(value)
+	return err
+}
+
+// KVGet implements runtime.Store.
+func (s *Store) KVGet(ctx context.Context, ns string, req sdk.KVGet) (sdk.KVGetReply, error) {
+	if err := checkKey(req.Key); err != nil {
+		return sdk.KVGetReply{}, err
+	}
+	var reply sdk.KVGetReply
+	err := s.read(ctx, `SELECT `+itemColumns+` FROM data WHERE ns = $1 AND key = $2 AND (expires_at = 0 OR expires_at > $3)`,
+		func(r *sql.Rows) error {
+			reply.Item = &sdk.Item{}
+			return scanItem(r, reply.Item)
+		}, ns, req.Key, int64(s.cfg.Now()))
+	if err != nil {
+		return sdk.KVGetReply{}, fmt.Errorf("read plugin data: %w", err)
+	}
+	return reply, nil
+}
+
+// limitOf checks a page's size.
+func limitOf(n, otherwise int) (int, error) {
+	if n == 0 {
+		return otherwise, nil
+	}
+	if n < 1 || n > 1000 {
+		return 0, sdk.Invalid("limit", "want 1 to 1000, not %d", n)
+	}
+	return n, nil
+}
+
+// KVList implements runtime.Store.
+func (s *Store) KVList(ctx context.Context, ns string, req sdk.KVList) (sdk.KVListReply, error) {
+	limit, err := limitOf(req.Limit, 100)
+	if err != nil {
+		return sdk.KVListReply{}, err
+	}
+	if !clean(req.Prefix) || !clean(req.After) {
+		return sdk.KVListReply{}, sdk.Invalid("prefix", "want UTF-8 without NUL")
+	}
+	reply := sdk.KVListReply{Items: []sdk.Item{}}
+	var w where
+	w.add(`ns = ` + w.arg(ns))
+	w.add(`key > ` + w.arg(req.After))
+	w.prefix("key", req.Prefix)
+	w.add(`(expires_at = 0 OR expires_at > ` + w.arg(int64(s.cfg.Now())) + `)`)
+	err = s.read(ctx, `SELECT `+itemColumns+` FROM data`+w.text()+` ORDER BY key LIMIT `+w.arg(limit+1),
+		func(r *sql.Rows) error {
+			var it sdk.Item
+			err := scanItem(r, &it)
+			reply.Items = append(reply.Items, it)
+			return err
+		}, w.args...)
+	if err != nil {
+		return sdk.KVListReply{}, fmt.Errorf("list plugin data: %w", err)
+	}
+	if len(reply.Items) > limit {
+		reply.Items = reply.Items[:limit]
+		reply.Next = reply.Items[limit-1].Key
+	}
+	return reply, nil
+}
+
+// prefix restricts a column to what begins with p, as a range that an index can
+// serve: up to the least string that is greater than all of them.
+func (w *where) prefix(column, p string) {
+	if p == "" {
+		return
+	}
+	w.add(column + ` >= ` + w.arg(p))
+	w.add(column + ` < ` + w.arg(p+string(utf8.MaxRune)))
+}
+
+// KVSearch implements runtime.Store.
+func (s *Store) KVSearch(ctx context.Context, ns string, req sdk.KVSearch) (sdk.KVSearchReply, error) {
+	limit, err := limitOf(req.Limit, 20)
+	if err != nil {
+		return sdk.KVSearchReply{}, err
+	}
+	if !clean(req.Query) || !clean(req.Prefix) {
+		return sdk.KVSearchReply{}, sdk.Invalid("query", "want UTF-8 without NUL")
+	}
+	reply := sdk.KVSearchReply{Hits: []sdk.Hit{}}
+	words := searchWords(req.Query)
+	if len(words) == 0 {
+		return reply, nil
+	}
+	var w where
+	from, match, score := s.dialect.search(w.arg(s.dialect.words(words)))
+	w.add(match)
+	w.add(`ns = ` + w.arg(ns))
+	w.prefix("key", req.Prefix)
+	w.add(`(expires_at = 0 OR expires_at > ` + w.arg(int64(s.cfg.Now())) + `)`)
+	err = s.read(ctx, `SELECT `+itemColumns+`, `+score+` AS score FROM `+from+w.text()+` ORDER BY score DESC, key LIMIT `+w.arg(limit),
+		func(r *sql.Rows) error {
+			var h sdk.Hit
+			err := scanItem(r, &h.Item, &h.Score)
+			reply.Hits = append(reply.Hits, h)
+			return err
+		}, w.args...)
+	if err != nil {
+		return sdk.KVSearchReply{}, fmt.Errorf("search plugin data: %w", err)
+	}
+	return reply, nil
+}
+
+// searchWords are the words of a person's query, of which one is enough: letters
+// and digits only, so that nothing in them is syntax. Words that every sentence has
+// are left out, unless there are no others.
+func searchWords(query string) []string {
+	words := strings.FieldsFunc(strings.ToLower(query), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
+	if len(words) > maxWords {
+		words = words[:maxWords]
+	}
+	var kept []string
+	for _, w := range words {
+		if !strings.Contains(stopWords, " "+w+" ") {
+			kept = append(kept, w)
+		}
+	}
+	if len(kept) == 0 {
+		return words
+	}
+	return kept
+}
+
+const (
+	maxWords  = 64
+	stopWords = " a an and are as at be but by did do does for from had has have how i in is it its me my of on or our " +
+		"she he that the their them they this to was we were what when where which who whom whose why will with you your "
+)

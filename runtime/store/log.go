@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// event adds an event of a task to the transaction's part of the log. seq is the
+// task's own count, which the caller has just advanced.
+func (t *tick) event(task *sdk.Task, seq int64, typ string, at sdk.Time, data string) {
+	t.log = append(t.log, logRow{
+		task: task.ID, kind: task.Kind, queue: task.Queue, seq: seq, typ: typ,
+		life: task.Life, attempt: task.Attempt, time: at, data: data,
+		end: typ == sdk.EventCompleted || typ == sdk.EventFailed || typ == sdk.EventCancelled,
+	})
+}
+
+// changed notes a task whose log grew, for the commit hook.
+func (t *tick) changed(task *sdk.Task, seq int64) {
+	c := runtime.Change{ID: task.ID, Kind: task.Kind, Queue: task.Queue, State: task.State, Seq: seq}
+	switch task.State {
+	case sdk.StateQueued:
+		t.out.Queued = true
+	case sdk.StateScheduled, sdk.StateRetrying: // what is held back is not due, which does no harm
+		if t.out.NextDue == 0 || task.RunAt < t.out.NextDue {
+			t.out.NextDue = task.RunAt
+		}
+	}
+	if task.ConcurrencyKey != "" && task.State != sdk.StateRunning {
+		t.keys[task.ConcurrencyKey] = true
+		if task.State.Terminal() {
+			t.heirs = append(t.heirs, heir{task.ID, task.ConcurrencyKey})
+		}
+	}
+	if task.Deadline > 0 && !task.State.Terminal() && (t.out.NextDue == 0 || task.Deadline < t.out.NextDue) {
+		t.out.NextDue = task.Deadline
+	}
+	if i, ok := t.changes[task.ID]; ok {
+		t.out.Tasks[i] = c
+		return
+	}
+	t.changes[task.ID] = len(t.out.Tasks)
+	t.out.Tasks = append(t.out.Tasks, c)
+}
+
+// appendLog is the last step of a transaction: it advances the head once and
+// writes all events at the positions that it got.
+func (t *tick) appendLog() error {
+	if len(t.log) == 0 {
+		return nil
+	}
+	if err := t.query(`UPDATE log_head SET pos = pos + $1 WHERE id = 1 RETURNING pos`,
+		func(r *sql.Rows) error { return r.Scan(&t.out.Head) }, len(t.log)); err != nil {
+		return fmt.Errorf("advance the log: %w", err)
+	}
+	pos := t.out.Head - int64(len(t.log))
+	table := make([][]any, len(t.log))
+	for i, e := range t.log {
+		pos++
+		var task any
+		if e.task != "" {
+			task = e.task
+		}
+		end := 0
+		if e.end {
+			end = 1
+		}
+		table[i] = []any{pos, task, e.seq, e.typ, e.life, e.attempt, int64(e.time), e.data, end, e.kind, e.queue}
+	}
+	err := t.over("pos BIGINT, task TEXT, seq BIGINT, type TEXT, life INTEGER, attempt INTEGER, time BIGINT, data TEXT, is_end INTEGER, kind TEXT, queue TEXT", table,
+		`INSERT INTO events (pos, task, seq, type, life, attempt, time, data, is_end, kind, queue)
+		SELECT pos, task, seq, type, life, attempt, time, data, is_end, kind, queue FROM r`, nil)
+	if err != nil {
+		return fmt.Errorf("append to the log: %w", err)
+	}
+	return nil
+}
+
+const entryColumns = `pos, task, seq, type, life, attempt, time, data, is_end, kind, queue`
+
+func scanEntry(r *sql.Rows) (runtime.LogEntry, error) {
+	var e runtime.LogEntry
+	var ev sdk.TaskEvent
+	var task sql.NullString
+	var data string
+	if err := r.Scan(&e.Pos, &task, &ev.Seq, &ev.Type, &ev.Life, &ev.Attempt, &ev.Time, &data, &ev.End, &e.Kind, &e.Queue); err != nil {
+		return e, err
+	}
+	if task.Valid {
+		ev.Task, ev.Data = task.String, json.RawMessage(data)
+		e.Task = &ev
+		return e, nil
+	}
+	e.Event = &sdk.Event{}
+	return e, json.Unmarshal([]byte(data), e.Event)
+}
+
+// TaskEvents implements runtime.Store.
+func (s *Store) TaskEvents(ctx context.Context, task string, after int64, limit int) ([]runtime.LogEntry, error) {
+	return s.entries(ctx, `SELECT `+entryColumns+` FROM events WHERE task = $1 AND seq > $2 ORDER BY seq LIMIT $3`, task, after, limit)
+}
+
+// Log implements runtime.Store.
+func (s *Store) Log(ctx context.Context, after int64, limit int) ([]runtime.LogEntry, error) {
+	return s.entries(ctx, `SELECT `+entryColumns+` FROM events WHERE pos > $1 ORDER BY pos LIMIT $2`, after, limit)
+}
+
+func (s *Store) entries(ctx context.Context, text string, args ...any) ([]runtime.LogEntry, error) {
+	var out []runtime.LogEntry
+	err := s.read(ctx, text, func(r *sql.Rows) error {
+		e, err := scanEntry(r)
+		out = append(out, e)
+		return err
+	}, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	return out, nil
+}
+
+// Head implements runtime.Store.
+func (s *Store) Head(ctx context.Context) (runtime.Head, error) {
+	var h runtime.Head
+	err := s.r.QueryRowContext(ctx, `SELECT epoch, pos, pruned FROM log_head WHERE id = 1`).Scan(&h.Epoch, &h.Pos, &h.Pruned)
+	if err != nil {
+		return h, fmt.Errorf("read the log's head: %w", err)
+	}
+	return h, nil
+}
+
+// read runs a query on a reader and hands each row to scan.
+func (s *Store) read(ctx context.Context, text string, scan func(*sql.Rows) error, args ...any) error {
+	rs, err := s.r.QueryContext(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer rs.Close()
+	for rs.Next() {
+		if err := scan(rs); err != nil {
+			return err
+		}
+	}
+	return rs.Err()
+}

@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations are the tables of another room that live in the store's database,
+// such as the bus's: FS has the folders "sqlite" and "postgres". Name makes the
+// table that records their version.
+type Migrations struct {
+	Name string
+	FS   fs.FS
+}
+
+// migrate brings the schema up to date. Several runtimes may start at once on one
+// PostgreSQL: a lock of the session lets one of them do it.
+func (s *Store) migrate(ctx context.Context) error {
+	own, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	for _, m := range append([]Migrations{{"store", own}}, s.cfg.Migrations...) {
+		if err := s.migrateOne(ctx, m); err != nil {
+			return fmt.Errorf("migrate %s: %w", m.Name, err)
+		}
+	}
+	_, err = s.w.ExecContext(ctx, `INSERT INTO log_head (id, epoch, pos, pruned) VALUES (1, $1, 0, 0) ON CONFLICT DO NOTHING`, newEpoch())
+	return err
+}
+
+func (s *Store) migrateOne(ctx context.Context, m Migrations) error {
+	kind := goose.DialectSQLite3
+	var options []goose.ProviderOption
+	if s.dialect == postgres {
+		kind = goose.DialectPostgres
+		locker, err := lock.NewPostgresSessionLocker()
+		if err != nil {
+			return err
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	}
+	versions, err := database.NewStore(kind, "schema_"+m.Name)
+	if err != nil {
+		return err
+	}
+	dir, err := fs.Sub(m.FS, s.dialect.name)
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider("", s.w, dir, append(options, goose.WithStore(versions))...)
+	if err != nil {
+		return err
+	}
+	have, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return err
+	}
+	newest := int64(0)
+	for _, s := range p.ListSources() {
+		newest = max(newest, s.Version)
+	}
+	if have > newest {
+		return fmt.Errorf("the database has schema version %d, this program knows up to %d: use the newer program that made it", have, newest)
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+func newEpoch() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,76 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// openSQLite opens the file, keeping every other runtime off it.
+func (s *Store) openSQLite(ctx context.Context) (err error) {
+	if err := Check(); err != nil {
+		return err
+	}
+	path := s.cfg.Path
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w; set data_dir to one that this user may write", err)
+	}
+	if s.lock, err = lockFile(ctx, path); err != nil {
+		return err
+	}
+	if s.w, err = sql.Open("sqlite3", dsn(path, "_txlock=immediate&_synchronous=FULL&_journal_mode=WAL&_foreign_keys=1")); err != nil {
+		return err
+	}
+	s.w.SetMaxOpenConns(1)
+	if err := s.w.PingContext(ctx); err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := s.migrate(ctx); err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	s.r, err = sql.Open("sqlite3", dsn(path, "_txlock=deferred&_query_only=1"))
+	return err
+}
+
+func dsn(path, options string) string {
+	return "file:" + path + "?_busy_timeout=10000&" + options
+}
+
+// Check says whether this program was built with what the embedded store needs.
+func Check() error {
+	db, err := sql.Open("sqlite3", ":memory:")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if _, err := db.Exec(`CREATE VIRTUAL TABLE t USING fts5 (x)`); err != nil {
+		return errors.New("this program was built without full-text search: build it with make, or with go build -tags sqlite_fts5 and CGO_ENABLED=1")
+	}
+	return nil
+}
+
+// trouble is what an error of the database means for the callers of a set.
+type trouble int
+
+const (
+	ownError trouble = iota // of one of them
+	noSpace                 // nobody's write can succeed at present
+	noServer                // and the connection is of no use any more
+	tryAgain                // two nodes stood in each other's way
+)
+
+func sqliteTrouble(err error) trouble {
+	var e sqlite3.Error
+	if errors.As(err, &e) {
+		switch e.Code {
+		case sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrBusy, sqlite3.ErrReadonly, sqlite3.ErrCantOpen:
+			return noSpace
+		}
+	}
+	return ownError
+}

@@ -1,0 +1,329 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+type submitArg struct {
+	in  []runtime.NewTask
+	out []runtime.Submitted
+}
+
+// Submit implements runtime.Store.
+func (s *Store) Submit(ctx context.Context, tasks []runtime.NewTask) ([]runtime.Submitted, error) {
+	a := &submitArg{in: tasks, out: make([]runtime.Submitted, len(tasks))}
+	if err := s.do(ctx, verbSubmit, len(tasks), a); err != nil {
+		return nil, err
+	}
+	return a.out, nil
+}
+
+// newcomer is one task of the set with the place of its answer.
+type newcomer struct {
+	runtime.NewTask // a copy: a set may be run again
+	out             *runtime.Submitted
+	twins           []*newcomer // later ones of the set with the same key or mark
+	new             bool
+	full            bool // its queue takes no more
+}
+
+// submit inserts a set of tasks. Doubles inside the set answer with its first
+// one; doubles of earlier tasks are found by what the database did not insert.
+func (t *tick) submit(args []*submitArg) error {
+	var all []*newcomer
+	keys, marks := map[[2]string]*newcomer{}, map[string]*newcomer{}
+	for _, a := range args {
+		for i := range a.in {
+			a.out[i] = runtime.Submitted{}
+			n := &newcomer{NewTask: a.in[i], out: &a.out[i]}
+			first := (*newcomer)(nil)
+			if n.IdempotencyKey != "" {
+				k := [2]string{n.Task.Owner, n.IdempotencyKey}
+				if first = keys[k]; first == nil {
+					keys[k] = n
+				}
+			}
+			if n.Delivery != "" && first == nil {
+				if first = marks[n.Delivery]; first == nil {
+					marks[n.Delivery] = n
+				}
+			}
+			if first != nil {
+				first.twins = append(first.twins, n)
+				continue
+			}
+			all = append(all, n)
+		}
+	}
+	if err := t.mark(all, marks); err != nil {
+		return err
+	}
+	if err := t.insert(all); err != nil {
+		return err
+	}
+	if err := t.owners(all); err != nil {
+		return err
+	}
+	for _, n := range all {
+		for _, twin := range n.twins {
+			*twin.out = *n.out
+			twin.out.Duplicate = true
+			if n.out.Err == nil && twin.IdempotencyKey != "" && twin.BodyHash != n.BodyHash {
+				*twin.out = runtime.Submitted{Err: keyConflict(twin.IdempotencyKey)}
+			}
+		}
+	}
+	return nil
+}
+
+// mark writes delivery marks and answers those that were there already.
+func (t *tick) mark(all []*newcomer, marks map[string]*newcomer) error {
+	if len(marks) == 0 {
+		return nil
+	}
+	table := make([][]any, 0, len(marks))
+	for m, n := range marks {
+		table = append(table, []any{m, n.Task.ID, int64(t.now)})
+	}
+	fresh := map[string]bool{}
+	err := t.over("mark TEXT, task TEXT, created BIGINT", table, `INSERT INTO deliveries (mark, task, created)
+		SELECT mark, task, created FROM r WHERE true ON CONFLICT DO NOTHING RETURNING mark`, func(r *sql.Rows) error {
+		var m string
+		err := r.Scan(&m)
+		fresh[m] = true
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("mark deliveries: %w", err)
+	}
+	for m, n := range marks {
+		if fresh[m] {
+			continue
+		}
+		n.out.Duplicate = true
+		err := t.query(`SELECT `+taskColumns+` FROM tasks WHERE id = (SELECT task FROM deliveries WHERE mark = $1)`,
+			func(r *sql.Rows) error { return scanTask(r, &n.out.Task) }, m)
+		if err != nil {
+			return fmt.Errorf("find the delivered task: %w", err)
+		}
+	}
+	return nil
+}
+
+const (
+	plainColumns = `id TEXT, kind TEXT, queue TEXT, state TEXT, priority INTEGER, payload TEXT, max_attempts INTEGER, created_at BIGINT,
+		run_at BIGINT, deadline BIGINT, timeout_ms BIGINT, parent TEXT, schedule TEXT, labels TEXT, owner TEXT, idempotency_key TEXT,
+		body_hash TEXT, hops INTEGER, traceparent TEXT, ready INTEGER`
+	plainNames = `id, kind, queue, state, priority, payload, max_attempts, created_at, run_at, deadline, timeout_ms,
+		parent, schedule, labels, owner, idempotency_key, body_hash, hops, traceparent, ready`
+	// Few tasks have these, and each parameter costs every other task time.
+	rareColumns = plainColumns + `, unique_key TEXT, concurrency_key TEXT, key_shared INTEGER, held_keys TEXT, ends_by BIGINT`
+	rareNames   = plainNames + `, unique_key, concurrency_key, key_shared, held_keys, ends_by`
+)
+
+func (n *newcomer) rare() bool {
+	return n.Unique != "" || n.Task.ConcurrencyKey != "" || n.HeldKeys != "" || n.Task.Deadline != 0 || n.Expires != 0
+}
+
+func (t *tick) insert(all []*newcomer) error {
+	var plain, rare [][]any
+	byID := make(map[string]*newcomer, len(all))
+	pending := map[string]int{} // of queues with a cap: not inserted yet
+	for _, n := range all {
+		if n.out.Duplicate {
+			continue
+		}
+		// What the bus delivers has been promised already, and is marked as done.
+		if n.Delivery == "" {
+			ok, err := t.admit(n.Task.Queue, pending)
+			if err != nil {
+				return err
+			}
+			if n.full = !ok; n.full {
+				continue
+			}
+		}
+		row, err := n.row()
+		if err != nil {
+			return err
+		}
+		byID[n.Task.ID] = n
+		if n.rare() {
+			rare = append(rare, row)
+		} else {
+			plain = append(plain, row)
+		}
+	}
+	for _, part := range []struct {
+		columns, names string
+		rows           [][]any
+	}{{plainColumns, plainNames, plain}, {rareColumns, rareNames, rare}} {
+		if len(part.rows) == 0 {
+			continue
+		}
+		err := t.over(part.columns, part.rows, `INSERT INTO tasks (`+part.names+`, line, life, attempt, version, event_seq)
+			SELECT `+part.names+`, priority, 1, 0, 1, 2 FROM r WHERE true ON CONFLICT DO NOTHING RETURNING id`,
+			func(r *sql.Rows) error {
+				var id string
+				err := r.Scan(&id)
+				byID[id].new = true
+				return err
+			})
+		if err != nil {
+			return fmt.Errorf("insert tasks: %w", err)
+		}
+	}
+	if err := t.hold(inserted(all)); err != nil {
+		return err
+	}
+	for _, n := range all {
+		if !n.new {
+			continue
+		}
+		task := n.Task
+		task.Life, task.Attempt, task.Version = 1, 0, 1
+		n.out.Task = task
+		t.event(&task, 1, sdk.EventCreated, task.CreatedAt, `{}`)
+		switch task.State {
+		case sdk.StateScheduled:
+			t.event(&task, 2, sdk.EventScheduled, task.CreatedAt, scheduledData(&task))
+		case sdk.StateFailed:
+			_, data, err := failure(task.Error)
+			if err != nil {
+				return err
+			}
+			t.event(&task, 2, sdk.EventFailed, task.CreatedAt, data)
+			t.end(&task, false)
+		default:
+			t.event(&task, 2, sdk.EventQueued, task.CreatedAt, `{}`)
+		}
+		t.changed(&task, 2)
+		if n.Expires != 0 && (t.out.NextDue == 0 || n.Expires < t.out.NextDue) {
+			t.out.NextDue = n.Expires
+		}
+	}
+	return nil
+}
+
+// row is the task as insert takes it.
+func (n *newcomer) row() ([]any, error) {
+	k := &n.Task
+	labels := []byte("{}")
+	if k.Labels != nil {
+		var err error
+		if labels, err = json.Marshal(k.Labels); err != nil {
+			return nil, err
+		}
+	}
+	var key, unique any
+	if n.IdempotencyKey != "" {
+		key = n.IdempotencyKey
+	}
+	ready, shared := 0, 0
+	if strings.Contains(n.HeldKeys, keyMark(k.ConcurrencyKey)) {
+		shared = 1
+	}
+	if k.State == sdk.StateQueued && (k.ConcurrencyKey == "" || shared == 1) {
+		ready = 1
+	}
+	row := []any{k.ID, k.Kind, k.Queue, string(k.State), k.Priority, string(k.Payload), k.MaxAttempts,
+		int64(k.CreatedAt), int64(k.RunAt), int64(k.Deadline), k.Timeout.Std().Milliseconds(), k.Parent, k.Schedule,
+		string(labels), k.Owner, key, n.BodyHash, n.Hops, n.TraceParent, ready}
+	if !n.rare() {
+		return row, nil
+	}
+	if n.Unique != "" {
+		unique = n.Unique
+	}
+	endsBy := k.Deadline
+	if n.Expires != 0 && (endsBy == 0 || n.Expires < endsBy) {
+		endsBy = n.Expires
+	}
+	return append(row, unique, k.ConcurrencyKey, shared, n.HeldKeys, int64(endsBy)), nil
+}
+
+// keyMark is a key as it stands among the held keys of its holder's children.
+func keyMark(key string) string { return "\n" + key + "\n" }
+
+// inserted picks the tasks that the database took.
+func inserted(all []*newcomer) []*newcomer {
+	var out []*newcomer
+	for _, n := range all {
+		if n.new {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func scheduledData(task *sdk.Task) string {
+	data := `{"run_at":"` + task.RunAt.String() + `"`
+	if task.Reason != "" {
+		b, _ := json.Marshal(task.Reason) // a string: cannot fail
+		data += `,"reason":` + string(b)
+	}
+	return data + `}`
+}
+
+// owners answers submissions whose idempotency key, or unique, belongs to an earlier
+// task.
+func (t *tick) owners(all []*newcomer) error {
+	for _, n := range all {
+		if n.new || n.out.Duplicate || n.out.Err != nil {
+			continue
+		}
+		if err := t.owner(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tick) owner(n *newcomer) error {
+	var hash string
+	scan := func(r *sql.Rows) error { return scanTask(r, &n.out.Task, &hash) }
+	if n.IdempotencyKey != "" {
+		err := t.query(`SELECT `+taskColumns+`, body_hash FROM tasks WHERE owner = $1 AND idempotency_key = $2`, scan, n.Task.Owner, n.IdempotencyKey)
+		if err != nil {
+			return fmt.Errorf("find the task of an idempotency key: %w", err)
+		}
+		if n.out.Task.ID != "" {
+			if n.out.Duplicate = true; hash != n.BodyHash {
+				*n.out = runtime.Submitted{Err: keyConflict(n.IdempotencyKey)}
+			}
+			return nil
+		}
+	}
+	if n.Unique != "" {
+		err := t.query(`SELECT `+taskColumns+`, body_hash FROM tasks WHERE unique_key = $1 AND unique_key IS NOT NULL AND finished_at = 0`, scan, n.Unique)
+		if err != nil {
+			return fmt.Errorf("find a unique task: %w", err)
+		}
+		if n.out.Task.ID != "" {
+			n.out.Duplicate = true
+			return nil
+		}
+	}
+	if n.full {
+		n.out.Err = queueFull(n.Task.Queue, t.limitsOf(n.Task.Queue).Depth)
+		return nil
+	}
+	// What it met has ended on another node in between.
+	return fmt.Errorf("task %s was not inserted: %w", n.Task.ID, errAgain)
+}
+
+// errAgain asks for the set to be run again.
+var errAgain = errors.New("another node was in the way")
+
+func keyConflict(key string) *sdk.Error {
+	return &sdk.Error{Code: sdk.CodeConflict, Message: fmt.Sprintf("idempotency_key %.80q was used for another submission; use a new key", key),
+		Fields: []sdk.Field{{Field: "idempotency_key", Message: "was used for another submission"}}}
+}

@@ -1,0 +1,467 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// verb is a kind of write. Within a transaction the verbs run in this order, each
+// over its whole set: what ends an attempt comes after what the attempt wrote,
+// and claims come last, so that they see every slot and task that the others
+// freed or queued. A caller waits for its request, so no two requests of one
+// caller share a transaction.
+type verb int
+
+const (
+	verbSubmit verb = iota
+	verbData
+	verbPublish
+	verbAppend
+	verbOperate
+	verbFinish
+	verbCancel
+	verbRetry
+	verbSignal
+	verbDecide
+	verbEvict
+	verbPause
+	verbDelete
+	verbForeign
+	verbSchedule
+	verbTick
+	verbPromote
+	verbRecover
+	verbClaim
+	verbBeat
+	verbPrune
+	verbs
+)
+
+// maxSet is how many elements one transaction takes at the most, so that nobody
+// waits long for a commit.
+const maxSet = 2000
+
+// request is one caller's write. arg holds what is asked and what comes back;
+// it is the writer's until done has been sent to.
+type request struct {
+	ctx  context.Context
+	verb verb
+	name string // of a foreign verb
+	size int    // elements
+	arg  any
+	done chan error // capacity 1
+}
+
+var errClosed = sdk.Errorf(sdk.CodeUnavailable, "the store is closed")
+
+// do hands a request to the writer and waits until it is committed. When ctx
+// ends first the write may still happen.
+func (s *Store) do(ctx context.Context, v verb, size int, arg any) error {
+	return s.send(&request{ctx: ctx, verb: v, size: size, arg: arg, done: make(chan error, 1)})
+}
+
+func (s *Store) send(r *request) error {
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		return errClosed
+	}
+	select {
+	case s.queue <- r:
+		s.mu.RUnlock()
+	case <-r.ctx.Done():
+		s.mu.RUnlock()
+		return r.ctx.Err()
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
+}
+
+// Write runs one request under a verb of another room (Config.Verbs) and returns
+// once its transaction is durable.
+func (s *Store) Write(ctx context.Context, name string, req any) error {
+	if s.cfg.Verbs[name] == nil {
+		return fmt.Errorf("store: there is no verb %q", name)
+	}
+	return s.send(&request{ctx: ctx, verb: verbForeign, name: name, size: 1, arg: req, done: make(chan error, 1)})
+}
+
+// write is the writer: it takes what waits, and commits it as one set.
+func (s *Store) write() {
+	defer close(s.done)
+	for first := range s.queue {
+		set := s.gather(first)
+		if len(set) > 0 {
+			s.run(set)
+		}
+	}
+}
+
+func (s *Store) gather(first *request) []*request {
+	set := make([]*request, 0, 64)
+	size := 0
+	take := func(r *request) {
+		if err := r.ctx.Err(); err != nil {
+			r.done <- err // its caller has gone
+			return
+		}
+		set = append(set, r)
+		size += r.size
+	}
+	take(first)
+	for size < maxSet {
+		select {
+		case r, ok := <-s.queue:
+			if !ok {
+				return set
+			}
+			take(r)
+			continue
+		default:
+		}
+		break
+	}
+	return set
+}
+
+// run commits a set and answers its callers. If it fails for a reason that only
+// some of them may have, it is run again in halves, so that one caller's error is
+// its own.
+func (s *Store) run(set []*request) {
+	t := s.newTick()
+	err := t.commit(set)
+	for range maxAgain {
+		if err == nil || s.trouble(err) != tryAgain {
+			break
+		}
+		t = s.newTick()
+		err = t.commit(set)
+	}
+	if err == nil {
+		if s.wire != nil {
+			s.wire.say(t.out)
+		}
+		if t.pausing != nil {
+			s.paused.Store(&t.pausing)
+		}
+		s.cfg.OnCommit(t.out)
+		answer(set, nil)
+		return
+	}
+	switch s.trouble(err) {
+	case noSpace:
+		err = sdk.Errorf(sdk.CodeUnavailable, "the disk is full or cannot be written: %v; nothing was stored", err)
+	case noServer:
+		s.disconnect()
+		err = sdk.Errorf(sdk.CodeUnavailable, "the database does not answer: %v", err)
+	default:
+		if len(set) > 1 {
+			s.run(set[:len(set)/2])
+			s.run(set[len(set)/2:])
+			return
+		}
+		if sdk.CodeOf(err) == "" {
+			s.cfg.Logger.Error("a write failed", "error", err)
+			err = sdk.Errorf(sdk.CodeInternal, "store: %v", err)
+		}
+	}
+	answer(set, err)
+}
+
+// maxAgain is how often a set is tried again that stood in another node's way.
+const maxAgain = 5
+
+func answer(set []*request, err error) {
+	for _, r := range set {
+		r.done <- err
+	}
+}
+
+func (s *Store) trouble(err error) trouble {
+	if errors.Is(err, errAgain) {
+		return tryAgain
+	}
+	if s.dialect == postgres {
+		return postgresTrouble(err)
+	}
+	return sqliteTrouble(err)
+}
+
+func (s *Store) newTick() *tick {
+	return &tick{Store: s, changes: map[string]int{}, keys: map[string]bool{}}
+}
+
+// tick is one transaction.
+type tick struct {
+	*Store
+	tx      *sql.Tx
+	now     sdk.Time
+	log     []logRow
+	ended   []ended         // tasks whose end may concern others
+	keys    map[string]bool // concurrency keys whose slots may have changed hands
+	heirs   []heir          // tasks that may have held one, and have ended
+	pausing map[string]bool // the queues that are paused, if that changes
+
+	out     runtime.Commit
+	changes map[string]int // index in out.Tasks by task id
+}
+
+// logRow is an event on its way into the log. The transaction's last step gives
+// it a position.
+type logRow struct {
+	task, kind, queue string
+	seq               int64
+	typ               string
+	life, attempt     int
+	time              sdk.Time
+	data              string
+	end               bool
+}
+
+func (t *tick) commit(set []*request) (err error) {
+	// Statements get a context that never ends: for one that can, go-sqlite3
+	// starts a goroutine each, and a transaction must not be cut half way.
+	if err := t.connect(context.Background()); err != nil {
+		return err
+	}
+	t.tx, err = t.conn.BeginTx(context.Background(), nil)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = t.tx.Rollback()
+		}
+	}()
+	t.now = t.cfg.Now()
+	var byVerb [verbs][]*request
+	for _, r := range set {
+		byVerb[r.verb] = append(byVerb[r.verb], r)
+	}
+	for v, reqs := range byVerb {
+		if len(reqs) == 0 {
+			continue
+		}
+		if verb(v) == verbClaim {
+			if err := t.settle(); err != nil {
+				return err
+			}
+		}
+		if err := t.verb(verb(v), reqs); err != nil {
+			return err
+		}
+	}
+	if err := t.settle(); err != nil {
+		return err
+	}
+	if err := t.appendLog(); err != nil {
+		return err
+	}
+	return t.tx.Commit()
+}
+
+func (t *tick) verb(v verb, reqs []*request) error {
+	switch v {
+	case verbSubmit:
+		return t.submit(args[*submitArg](reqs))
+	case verbData:
+		return t.data(args[*dataArg](reqs))
+	case verbPublish:
+		return t.publish(args[*publishArg](reqs))
+	case verbAppend:
+		return t.appendEvents(args[*appendArg](reqs))
+	case verbOperate:
+		return each(reqs, t.operate)
+	case verbFinish:
+		return t.finish(args[*finishArg](reqs))
+	case verbCancel:
+		return t.cancel(args[*cancelArg](reqs))
+	case verbRetry:
+		return t.retry(args[*retryArg](reqs))
+	case verbSignal:
+		return each(reqs, t.signal)
+	case verbDecide:
+		return each(reqs, t.decide)
+	case verbEvict:
+		return each(reqs, t.evict)
+	case verbDelete:
+		return each(reqs, t.delete)
+	case verbPause:
+		return each(reqs, t.pause)
+	case verbForeign:
+		return t.foreign(reqs)
+	case verbSchedule:
+		return each(reqs, t.putSchedule)
+	case verbTick:
+		return each(reqs, t.fire)
+	case verbPromote:
+		return each(reqs, t.promote)
+	case verbRecover:
+		return each(reqs, t.recover)
+	case verbClaim:
+		return each(reqs, t.claim)
+	case verbBeat:
+		return each(reqs, t.beat)
+	case verbPrune:
+		return each(reqs, t.prune)
+	}
+	return fmt.Errorf("store: there is no verb %d", v)
+}
+
+func args[T any](reqs []*request) []T {
+	out := make([]T, len(reqs))
+	for i, r := range reqs {
+		out[i] = r.arg.(T)
+	}
+	return out
+}
+
+func each[T any](reqs []*request, f func(T) error) error {
+	for _, a := range args[T](reqs) {
+		if err := f(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tick) foreign(reqs []*request) error {
+	sets := map[string][]any{}
+	var order []string
+	for _, r := range reqs {
+		if sets[r.name] == nil {
+			order = append(order, r.name)
+		}
+		sets[r.name] = append(sets[r.name], r.arg)
+	}
+	for _, name := range order {
+		if err := t.cfg.Verbs[name](foreign{t}, sets[name]); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// text names a statement: a set-based one has as many texts as sizes.
+type text struct {
+	columns, body string
+	rows          int // 0: body is all
+}
+
+// stmt returns a prepared statement. It belongs to the writer's connection, and
+// so to the transaction that is open there.
+func (t *tick) stmt(x text) (*sql.Stmt, error) {
+	if st := t.stmts[x]; st != nil {
+		return st, nil
+	}
+	body := x.body
+	if x.rows > 0 {
+		body = compose(x.columns, x.body, x.rows)
+	}
+	st, err := t.conn.PrepareContext(context.Background(), body)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %.200q: %w", body, err)
+	}
+	t.stmts[x] = st
+	return st, nil
+}
+
+// over runs a statement over rows in pieces; see [compose]. scan, which may be
+// nil, is handed what it returns.
+func (t *tick) over(columns string, rows [][]any, body string, scan func(*sql.Rows) error, fixed ...any) error {
+	var args []any
+	for len(rows) > 0 {
+		n := 1
+		for _, p := range t.dialect.pieces {
+			if p <= len(rows) {
+				n = p
+				break
+			}
+		}
+		args = args[:0]
+		for _, row := range rows[:n] {
+			args = append(args, row...)
+		}
+		args = append(args, fixed...)
+		rows = rows[n:]
+		st, err := t.stmt(text{columns, body, n}) //nolint:sqlclosecheck // kept, and closed with the store
+		if err != nil {
+			return err
+		}
+		if scan == nil {
+			if _, err := st.Exec(args...); err != nil {
+				return err
+			}
+			continue
+		}
+		rs, err := st.Query(args...)
+		if err != nil {
+			return err
+		}
+		if err := scanAll(rs, scan); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func scanAll(rs *sql.Rows, scan func(*sql.Rows) error) error {
+	defer rs.Close()
+	for rs.Next() {
+		if err := scan(rs); err != nil {
+			return err
+		}
+	}
+	return rs.Err()
+}
+
+func (t *tick) exec(body string, args ...any) (int64, error) {
+	st, err := t.stmt(text{body: body}) //nolint:sqlclosecheck // kept, and closed with the store
+	if err != nil {
+		return 0, err
+	}
+	res, err := st.Exec(args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// query runs a statement and hands each row to scan.
+func (t *tick) query(body string, scan func(*sql.Rows) error, args ...any) error {
+	st, err := t.stmt(text{body: body}) //nolint:sqlclosecheck // kept, and closed with the store
+	if err != nil {
+		return err
+	}
+	rs, err := st.Query(args...)
+	if err != nil {
+		return err
+	}
+	return scanAll(rs, scan)
+}
+
+// foreign is the transaction as other rooms see it.
+type foreign struct{ t *tick }
+
+func (f foreign) Over(columns string, rows [][]any, body string, scan func(*sql.Rows) error, fixed ...any) error {
+	return f.t.over(columns, rows, body, scan, fixed...)
+}
+
+func (f foreign) Query(body string, scan func(*sql.Rows) error, args ...any) error {
+	return f.t.query(body, scan, args...)
+}
+
+func (f foreign) Exec(body string, args ...any) (int64, error) { return f.t.exec(body, args...) }
+
+func (f foreign) Skip() string { return f.t.dialect.lock }
+
+func (f foreign) Among(column, query string) string { return f.t.dialect.among(column, query) }

@@ -1,0 +1,46 @@
+package runtime_test
+
+import (
+	"testing"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// What is rare in a long log is found in several calls, none of which reads the
+// whole log: replies of the same connection wait for each.
+func TestWatchLooksInSteps(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo)
+	many := make([]sdk.Submission, 1000)
+	for i := range many {
+		many[i] = sdk.Submission{Kind: "no.body"} // two events each
+	}
+	for range 5 {
+		if _, err := e.Submit(t.Context(), "", many); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rare := e.submit(sdk.Submission{Kind: "so.rare"})
+	w, err := e.Watch(t.Context(), runtime.WatchRequest{Topics: []string{"kind.so.rare"}, From: "start"}, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	steps := 0
+	for {
+		notices, err := w.Next(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(notices) > 0 && notices[0].Method == "event" {
+			if id := notices[0].Entry.Task.Task; id != rare.ID || steps < 2 {
+				t.Errorf("found %s after %d steps, want %s after several", id, steps, rare.ID)
+			}
+			return
+		}
+		if len(notices) == 0 && !w.More() {
+			t.Fatal("it gave up")
+		}
+		steps++
+	}
+}

@@ -1,0 +1,64 @@
+package sdk_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+type greeting struct {
+	Name string `json:"name"`
+}
+
+// A plugin is a bundle of functions over Go types.
+func ExampleNew() {
+	p := sdk.New(sdk.Info{Name: "hello", Version: "1.0.0"},
+		sdk.Func(sdk.HandlerInfo{Kind: "hello.greet"},
+			func(ctx context.Context, host sdk.Host, in greeting) (string, error) {
+				return "Hello, " + in.Name, nil
+			}))
+
+	result, err := p.Handle(context.Background(), &sdk.Task{Kind: "hello.greet", Payload: json.RawMessage(`{"name":"Ada"}`)}, nil)
+	fmt.Println(string(result), err)
+	// Output: "Hello, Ada" <nil>
+}
+
+func TestFuncRefusesWhatDoesNotFit(t *testing.T) {
+	p := sdk.New(sdk.Info{Name: "hello", Version: "1"},
+		sdk.Func(sdk.HandlerInfo{Kind: "hello.greet"}, func(ctx context.Context, _ sdk.Host, in greeting) (string, error) {
+			return sdk.TaskFrom(ctx).ID, nil
+		}))
+	for _, payload := range []string{`{"nmae":"Ada"}`, `{"name":3}`, `[]`} {
+		_, err := p.Handle(t.Context(), &sdk.Task{Kind: "hello.greet", Payload: json.RawMessage(payload)}, nil)
+		if !errors.Is(err, &sdk.Error{Code: sdk.CodeInvalidPayload}) {
+			t.Errorf("%s: %v", payload, err)
+		}
+	}
+	if got, err := p.Handle(t.Context(), &sdk.Task{ID: "tsk_1", Kind: "hello.greet", Payload: json.RawMessage(`{}`)}, nil); string(got) != `"tsk_1"` {
+		t.Errorf("TaskFrom: %s, %v", got, err)
+	}
+	if _, err := p.Handle(t.Context(), &sdk.Task{Kind: "hello.other"}, nil); !errors.Is(err, &sdk.Error{Code: sdk.CodePluginProtocol}) {
+		t.Errorf("unknown kind: %v", err)
+	}
+}
+
+func TestAborted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	if sdk.Aborted(ctx) != ctx.Done() {
+		t.Error("without a grace the end of the context is the end")
+	}
+	abort := make(chan struct{})
+	ctx = sdk.WithAbort(ctx, abort)
+	cancel()
+	select {
+	case <-sdk.Aborted(ctx):
+		t.Error("aborted before the grace was over")
+	default:
+	}
+	close(abort)
+	<-sdk.Aborted(ctx)
+}

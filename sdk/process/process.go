@@ -1,0 +1,424 @@
+// Package process is the carrier that runs a plugin as a process of its own. Both
+// ends are here: [Serve] in the plugin, [Launch] in the runtime.
+//
+// hashicorp/go-plugin starts the process, shakes hands and carries its output;
+// then one bidirectional gRPC stream carries the whole conversation (sdk/wire).
+//
+// # Why
+//
+// go-plugin alone leaves a plugin behind when the runtime is killed, and its
+// socket file as well. Here the plugin's parent is a supervisor (supervise.go)
+// that ends it with all its descendants as soon as the runtime is gone, and the
+// socket is unlinked once it is connected. One stream, rather than one unary call
+// a task, carries several times as many small tasks, and its end tells each side
+// of the other's death.
+package process
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/wire"
+)
+
+// Config says what to launch and how.
+type Config struct {
+	Name    string
+	Command []string // program and arguments
+	Env     []string // all that the plugin sees, but for go-plugin's own settings
+	Dir     string   // working directory; default: the runtime's
+	RunDir  string   // where socket directories are made; made with mode 0700
+	Memory  int64    // bytes of data (RLIMIT_DATA); 0: no limit
+	SHA256  string   // pin of the program in hex; empty: none
+	MTLS    bool     // mutual TLS on the socket; only Go plugins can
+	// StartTimeout is until the manifest has arrived. Default 10s.
+	StartTimeout time.Duration
+	// Log gets the lines of stdout and stderr.
+	Log func(level slog.Level, line string)
+}
+
+// Plugin is a running process. It implements sdk.Plugin and sdk.Configurer and
+// is safe for concurrent use.
+type Plugin struct {
+	cfg     Config
+	digest  string
+	info    sdk.Info
+	client  *goplugin.Client
+	proc    *supervised
+	session *wire.Session
+	sender  sender
+	cancel  context.CancelFunc // of the stream
+
+	reader sync.WaitGroup
+	closed sync.Once
+}
+
+// Launch starts a plugin and returns once its manifest has arrived and is good.
+func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
+	if cfg.StartTimeout == 0 {
+		cfg.StartTimeout = 10 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = func(slog.Level, string) {}
+	}
+	if len(cfg.Command) == 0 {
+		return nil, errors.New("no command")
+	}
+	digest, err := cfg.resolve()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory for sockets: %w", err)
+	}
+	p := &Plugin{cfg: cfg, digest: digest}
+	p.session = wire.NewSession(p.sender.send)
+	if err := p.start(ctx); err != nil {
+		p.end()
+		return nil, err
+	}
+	return p, nil
+}
+
+// resolve finds the program and checks it against its pin.
+func (c *Config) resolve() (digest string, err error) {
+	path, err := exec.LookPath(c.Command[0])
+	if errors.Is(err, exec.ErrDot) {
+		err = nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the program: %w", err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	c.Command = append([]string{path}, c.Command[1:]...)
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read the program: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read the program: %w", err)
+	}
+	digest = hex.EncodeToString(h.Sum(nil))
+	if c.SHA256 != "" && !strings.EqualFold(c.SHA256, digest) {
+		return "", fmt.Errorf("%s has SHA-256 %s, but sha256 pins %s: if the change is yours, pin the new one", path, digest, strings.ToLower(c.SHA256))
+	}
+	return "sha256:" + digest, nil
+}
+
+func (p *Plugin) start(ctx context.Context) error {
+	lines := func(level slog.Level) io.Writer { return &lineWriter{level: level, log: p.cfg.Log} }
+	p.client = goplugin.NewClient(&goplugin.ClientConfig{
+		HandshakeConfig:  handshake,
+		Plugins:          goplugin.PluginSet{pluginName: &bridge{}},
+		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
+		SkipHostEnv:      true,
+		AutoMTLS:         p.cfg.MTLS,
+		StartTimeout:     p.cfg.StartTimeout,
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.cfg.RunDir},
+		Logger:           hclog.NewNullLogger(),
+		Stderr:           lines(slog.LevelWarn), // before the handshake, and what is fatal
+		SyncStdout:       lines(slog.LevelInfo),
+		SyncStderr:       lines(slog.LevelWarn),
+		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage))},
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			var err error
+			p.proc, err = newSupervised(&p.cfg, cmd.Env)
+			return p.proc, err
+		},
+	})
+	stop := context.AfterFunc(ctx, func() { p.kill() })
+	defer stop()
+	proto, err := p.client.Client()
+	if err != nil {
+		return p.startError(err)
+	}
+	conn, err := proto.Dispense(pluginName)
+	if err != nil {
+		return p.startError(err)
+	}
+	life, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	stream, err := conn.(*grpc.ClientConn).NewStream(life, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+		sessionMethod, grpc.ForceCodecV2(newCodec()))
+	if err != nil {
+		return p.startError(err)
+	}
+	p.sender.out = stream
+	return p.greet(ctx, stream)
+}
+
+// greet waits for the manifest, and then reads on.
+func (p *Plugin) greet(ctx context.Context, stream grpc.ClientStream) error {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.StartTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, p.cancel)
+	m, err := recv(stream)
+	inTime := stop()
+	if err != nil && !inTime {
+		return fmt.Errorf("no manifest within %s", p.cfg.StartTimeout)
+	}
+	if err != nil {
+		return p.startError(err)
+	}
+	manifest, ok := m.(*wire.Manifest)
+	if !ok {
+		return fmt.Errorf("its first message is %T, not its manifest", m)
+	}
+	if manifest.Version != wire.Version {
+		return fmt.Errorf("it speaks version %d of the conversation, this runtime version %d: build it with the runtime's SDK", manifest.Version, wire.Version)
+	}
+	if err := json.Unmarshal(manifest.Info, &p.info); err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	if err := p.info.Validate(); err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	// Connected: the socket's name has served its purpose.
+	if addr := p.client.ReattachConfig(); addr != nil && addr.Addr.Network() == "unix" {
+		_ = os.RemoveAll(filepath.Dir(addr.Addr.String()))
+	}
+	p.reader.Go(func() { p.read(stream) })
+	return nil
+}
+
+// startError adds what the process itself says of why it did not start.
+func (p *Plugin) startError(err error) error {
+	if p.proc == nil || p.proc.cmd.Process == nil {
+		return err
+	}
+	text := err.Error()
+	if line, ok := strings.CutPrefix(text, "Unrecognized remote plugin message: "); ok {
+		line, _, _ = strings.Cut(line, "\n")
+		if line == "" {
+			text = "it ended before its manifest"
+		} else {
+			text = fmt.Sprintf("it printed %.80q instead of a plugin's handshake: is it built with the SDK's serve.Main?", line)
+		}
+	} else if strings.Contains(text, "plugin exited before we could connect") {
+		text = "it ended before its manifest"
+	} else if strings.Contains(text, "timeout while waiting for plugin") {
+		return fmt.Errorf("no handshake within %s", p.cfg.StartTimeout)
+	}
+	select {
+	case <-p.proc.done:
+		text += "; it " + p.proc.status()
+	case <-time.After(settle):
+	}
+	if t := p.proc.tail.String(); t != "" {
+		text += "; the end of its stderr:\n" + t
+	}
+	return errors.New(text)
+}
+
+// settle is how long the end of a process may lag behind the end of its stream.
+const settle = 500 * time.Millisecond
+
+func recv(stream grpc.ClientStream) (wire.Message, error) {
+	var f frame
+	if err := stream.RecvMsg(&f); err != nil {
+		return nil, err
+	}
+	m, err := wire.DecodeFromPlugin(f.b)
+	if err != nil {
+		return nil, &sdk.Error{Code: sdk.CodePluginProtocol, Message: err.Error()}
+	}
+	return m, nil
+}
+
+// read hands messages on until the stream ends.
+func (p *Plugin) read(stream grpc.ClientStream) {
+	for {
+		m, err := recv(stream)
+		if err == nil {
+			err = p.session.Receive(m)
+		}
+		if err == nil {
+			continue
+		}
+		if sdk.CodeOf(err) != sdk.CodePluginProtocol {
+			err = p.death()
+		}
+		p.session.Fail(err)
+		p.kill() // it may still live, with nobody to talk to
+		return
+	}
+}
+
+// death explains the end of the stream by the end of the process.
+func (p *Plugin) death() error {
+	text := "the plugin closed its stream"
+	select {
+	case <-p.proc.done:
+		text = "the plugin " + p.proc.status()
+	case <-time.After(settle):
+	}
+	tail := p.proc.tail.String()
+	code := sdk.CodePluginCrashed
+	if p.proc.tail.outOfMemory() {
+		code = sdk.CodeOutOfMemory
+	}
+	if tail != "" {
+		text += "; the end of its stderr:\n" + tail
+	}
+	return sdk.Errorf(code, "%s", text)
+}
+
+// Info returns the manifest.
+func (p *Plugin) Info() sdk.Info { return p.info }
+
+// Digest is the program's, as "sha256:…".
+func (p *Plugin) Digest() string { return p.digest }
+
+// PID is the supervisor's process id.
+func (p *Plugin) PID() int { return p.proc.cmd.Process.Pid }
+
+// Configure implements sdk.Configurer.
+func (p *Plugin) Configure(ctx context.Context, config json.RawMessage) error {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.StartTimeout)
+	defer cancel()
+	return p.session.Configure(ctx, config)
+}
+
+// Handle implements sdk.Plugin. Killing an attempt that does not stop kills the
+// process; the other attempts in it return [sdk.ErrBystander].
+func (p *Plugin) Handle(ctx context.Context, task *sdk.Task, host sdk.Host) (json.RawMessage, error) {
+	result, err := p.session.Run(ctx, task, host, func() {
+		p.session.Fail(fmt.Errorf("%w: %w", sdk.ErrBystander,
+			sdk.Errorf(sdk.CodePluginCrashed, "the process was killed because another attempt in it did not stop")))
+		p.kill()
+	})
+	if errors.Is(err, sdk.ErrNotStarted) {
+		// It will be tried again at once, here as long as the process is not gone.
+		select {
+		case <-p.proc.done:
+		case <-ctx.Done():
+		}
+	}
+	return result, err
+}
+
+func (p *Plugin) kill() {
+	if p.proc != nil && p.proc.pipe != nil {
+		_ = p.proc.Kill(context.Background())
+	}
+}
+
+// Done is closed when the process has ended.
+func (p *Plugin) Done() <-chan struct{} { return p.proc.done }
+
+// Err says how the process ended; it is for after Done.
+func (p *Plugin) Err() error { return p.death() }
+
+// Close asks the plugin to end, and makes it when ctx ends or [farewell] is over:
+// first by SIGTERM, then by SIGKILL, together with all that it started. It
+// returns when nothing of it is left.
+func (p *Plugin) Close(ctx context.Context) error {
+	p.closed.Do(func() {
+		if p.proc != nil && p.proc.ended() {
+			// By itself, and its runs are to hear why, whoever is faster: this or
+			// the reader of its stream.
+			p.session.Fail(p.death())
+		}
+		if p.sender.send(&wire.Shutdown{}) == nil {
+			t := time.NewTimer(farewell)
+			defer t.Stop()
+			select {
+			case <-p.proc.done:
+			case <-ctx.Done():
+			case <-t.C:
+			}
+		}
+		p.end()
+	})
+	return nil
+}
+
+// farewell is how long a plugin may take to end by itself.
+const farewell = 3 * time.Second
+
+// end closes the supervisor's pipe and waits for everything.
+func (p *Plugin) end() {
+	if p.proc != nil && p.proc.pipe != nil {
+		_ = p.proc.pipe.Close()
+		<-p.proc.done
+	}
+	p.session.Fail(sdk.Errorf(sdk.CodePluginCrashed, "the plugin was closed"))
+	if p.cancel != nil {
+		p.cancel()
+	}
+	p.reader.Wait()
+	p.client.Kill() // the process is gone: this waits for go-plugin's goroutines
+}
+
+// Sweep removes what an earlier runtime that was killed left in runDir.
+func Sweep(runDir string) error {
+	entries, err := os.ReadDir(runDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "plugin-dir") {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(runDir, e.Name())))
+		}
+	}
+	return err
+}
+
+// lineWriter splits what it gets into lines.
+type lineWriter struct {
+	level slog.Level
+	log   func(slog.Level, string)
+
+	mu  sync.Mutex
+	buf []byte
+}
+
+// maxLine is where an endless line is cut.
+const maxLine = 16 << 10
+
+func (w *lineWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf = append(w.buf, b...)
+	for {
+		i := bytes.IndexByte(w.buf, '\n')
+		if i < 0 && len(w.buf) < maxLine {
+			return len(b), nil
+		}
+		if i < 0 || i > maxLine {
+			i = maxLine
+		}
+		w.log(w.level, string(w.buf[:i]))
+		if i < len(w.buf) && w.buf[i] == '\n' {
+			i++
+		}
+		w.buf = append(w.buf[:0], w.buf[i:]...)
+	}
+}

@@ -1,0 +1,498 @@
+package process_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/process"
+	"github.com/nagatha/nagatha-runtime/sdk/serve"
+)
+
+// The test binary plays every part: supervisor, plugin, and a host to be killed.
+func TestMain(m *testing.M) {
+	process.Supervise()
+	switch {
+	case process.Launched():
+		pluginMain()
+	case os.Getenv("TEST_HOST") != "":
+		hostMain(os.Getenv("TEST_HOST"))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func pluginMain() {
+	info := sdk.Info{Name: "test", Version: "1.2.3"}
+	switch os.Getenv("TEST_PLUGIN") {
+	case "exit":
+		fmt.Fprintln(os.Stderr, "no licence found")
+		os.Exit(7)
+	case "garbage":
+		fmt.Println("Welcome to my program!")
+		time.Sleep(time.Minute)
+	case "hang":
+		time.Sleep(time.Minute)
+	case "badmanifest":
+		info.Version = ""
+	case "daemon":
+		cmd := exec.Command("setsid", "sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			panic(err)
+		}
+		fmt.Fprintln(os.Stderr, "daemon", cmd.Process.Pid)
+	}
+	serve.Main(sdk.New(info, registrations()...).OnConfigure(func(_ context.Context, c json.RawMessage) error {
+		if string(c) == `{"bad":true}` {
+			return errors.New("bad must not be true")
+		}
+		return nil
+	}))
+}
+
+func registrations() []sdk.Registration {
+	h := func(kind string, f sdk.HandlerFunc) sdk.Registration {
+		return sdk.Registration{HandlerInfo: sdk.HandlerInfo{Kind: "test." + kind}, Handler: f}
+	}
+	var memory [][]byte
+	return []sdk.Registration{
+		h("echo", func(_ context.Context, t *sdk.Task, _ sdk.Host) (json.RawMessage, error) { return t.Payload, nil }),
+		h("env", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) { return json.Marshal(os.Environ()) }),
+		h("sleep", func(ctx context.Context, _ *sdk.Task, _ sdk.Host) (json.RawMessage, error) {
+			select {
+			case <-time.After(100 * time.Millisecond):
+				return nil, nil
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}),
+		h("talk", func(ctx context.Context, t *sdk.Task, host sdk.Host) (json.RawMessage, error) {
+			host.Progress(1, 2, "half")
+			host.Log(slog.LevelWarn, "careful", "n", 1)
+			host.Output("stdout", []byte("hello"))
+			return host.Call(ctx, "upper", t.Payload)
+		}),
+		h("fail", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+			return nil, sdk.RetryAfter(sdk.Errorf(sdk.CodeUnavailable, "later"), time.Minute)
+		}),
+		h("panic", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) { panic("oh no") }),
+		h("badresult", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) { return []byte("{"), nil }),
+		h("exit", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+			fmt.Fprintln(os.Stderr, "giving up")
+			os.Exit(3)
+			return nil, nil
+		}),
+		h("wait", func(ctx context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
+			host.Progress(1, 0, "waiting")
+			<-ctx.Done()
+			return json.RawMessage(`"stopped"`), nil
+		}),
+		h("deaf", func(_ context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
+			host.Progress(1, 0, "deaf")
+			select {}
+		}),
+		h("oom", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+			for range 64 {
+				b := make([]byte, 32<<20)
+				for i := range b {
+					b[i] = 1
+				}
+				memory = append(memory, b)
+			}
+			return nil, errors.New("2 GiB were not too much")
+		}),
+	}
+}
+
+// recorder is a Host that writes down what it is told.
+type recorder struct {
+	mu    sync.Mutex
+	said  []string
+	first chan struct{}
+	once  sync.Once
+}
+
+func newRecorder() *recorder { return &recorder{first: make(chan struct{})} }
+
+func (r *recorder) say(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = append(r.said, fmt.Sprintf(format, args...))
+	r.once.Do(func() { close(r.first) })
+}
+
+func (r *recorder) Progress(done, total float64, message string) {
+	r.say("progress %v/%v %s", done, total, message)
+}
+func (r *recorder) Log(level slog.Level, message string, args ...any) {
+	r.say("log %v %s %v", level, message, args)
+}
+func (r *recorder) Output(stream string, data []byte) { r.say("output %s %s", stream, data) }
+func (r *recorder) Call(_ context.Context, op string, req []byte) ([]byte, error) {
+	if op != "upper" {
+		return nil, sdk.Errorf(sdk.CodeUnavailable, "no %s", op)
+	}
+	return []byte(strings.ToUpper(string(req))), nil
+}
+
+func config(t testing.TB, part string) process.Config {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return process.Config{Name: "test", Command: []string{self}, Env: []string{"TEST_PLUGIN=" + part},
+		RunDir: runDir(t), Log: func(l slog.Level, s string) { t.Logf("plugin: %v %s", l, s) }}
+}
+
+// runDir is short: a socket's path may have about a hundred bytes.
+func runDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "ngt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func launch(t testing.TB, cfg process.Config) *process.Plugin {
+	t.Helper()
+	p, err := process.Launch(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func task(kind, payload string) *sdk.Task {
+	return &sdk.Task{ID: "tsk_1", Kind: "test." + kind, Payload: json.RawMessage(payload), Life: 1, Attempt: 1, MaxAttempts: 5}
+}
+
+func TestConversation(t *testing.T) {
+	p := launch(t, config(t, ""))
+	if p.Info().Version != "1.2.3" || !strings.HasPrefix(p.Digest(), "sha256:") {
+		t.Errorf("got %+v, %s", p.Info(), p.Digest())
+	}
+	if err := p.Configure(t.Context(), json.RawMessage(`{}`)); err != nil {
+		t.Error(err)
+	}
+	if err := p.Configure(t.Context(), json.RawMessage(`{"bad":true}`)); err == nil || !strings.Contains(err.Error(), "bad must not be true") {
+		t.Errorf("a bad configuration: %v", err)
+	}
+	host := newRecorder()
+	got, err := p.Handle(t.Context(), task("talk", `"abc"`), host)
+	if string(got) != `"ABC"` || err != nil {
+		t.Errorf("talk: %s, %v", got, err)
+	}
+	if want := []string{"progress 1/2 half", "log WARN careful [n 1]", "output stdout hello"}; !slices.Equal(host.said, want) {
+		t.Errorf("host heard %q", host.said)
+	}
+	big := `"` + strings.Repeat("x", 5<<20) + `"`
+	if got, err := p.Handle(t.Context(), task("echo", big), host); string(got) != big || err != nil {
+		t.Errorf("5 MiB: %d bytes, %v", len(got), err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	p := launch(t, config(t, ""))
+	_, err := p.Handle(t.Context(), task("fail", `{}`), newRecorder())
+	if e := sdk.AsError(err); e.Code != sdk.CodeUnavailable || !e.Retryable || e.After != time.Minute {
+		t.Errorf("fail: %+v", e)
+	}
+	_, err = p.Handle(t.Context(), task("panic", `{}`), newRecorder())
+	if e := sdk.AsError(err); e.Code != sdk.CodeHandlerError || !strings.Contains(e.Message, "oh no") || !strings.Contains(e.Message, "goroutine") {
+		t.Errorf("panic: %+v", e)
+	}
+	_, err = p.Handle(t.Context(), task("badresult", `{}`), newRecorder())
+	if sdk.CodeOf(err) != sdk.CodeInvalidResult {
+		t.Errorf("badresult: %v", err)
+	}
+	if got, err := p.Handle(t.Context(), task("echo", `1`), newRecorder()); string(got) != "1" || err != nil {
+		t.Errorf("after all that: %s, %v", got, err)
+	}
+}
+
+func TestParallel(t *testing.T) {
+	p := launch(t, config(t, ""))
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := p.Handle(t.Context(), task("sleep", `{}`), newRecorder()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("20 waits of 100 ms at once took %v", d)
+	}
+}
+
+func TestEnvironmentIsWhatWasListed(t *testing.T) {
+	t.Setenv("SECRET_OF_THE_HOST", "x")
+	cfg := config(t, "")
+	cfg.Env = append(cfg.Env, "GREETING=hello")
+	p := launch(t, cfg)
+	got, err := p.Handle(t.Context(), task("env", `{}`), newRecorder())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env []string
+	if err := json.Unmarshal(got, &env); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range env {
+		name, _, _ := strings.Cut(e, "=")
+		if name != "GREETING" && name != "TEST_PLUGIN" && name != "NAGATHA_PLUGIN" && !strings.HasPrefix(name, "PLUGIN_") {
+			t.Errorf("the plugin sees %s", name)
+		}
+	}
+	if !slices.Contains(env, "GREETING=hello") {
+		t.Errorf("GREETING is missing in %q", env)
+	}
+}
+
+func TestExitFailsItsAttempts(t *testing.T) {
+	p := launch(t, config(t, ""))
+	waiting := newRecorder()
+	other := make(chan error, 1)
+	go func() {
+		_, err := p.Handle(context.Background(), task("wait", `{}`), waiting)
+		other <- err
+	}()
+	<-waiting.first
+	_, err := p.Handle(t.Context(), task("exit", `{}`), newRecorder())
+	if e := sdk.AsError(err); e.Code != sdk.CodePluginCrashed || !strings.Contains(e.Message, "exited with code 3") || !strings.Contains(e.Message, "giving up") {
+		t.Errorf("exit: %+v", e)
+	}
+	if err := <-other; sdk.CodeOf(err) != sdk.CodePluginCrashed || errors.Is(err, sdk.ErrBystander) {
+		t.Errorf("the other attempt: %v", err)
+	}
+	<-p.Done()
+	if _, err := p.Handle(t.Context(), task("echo", `1`), newRecorder()); !errors.Is(err, sdk.ErrNotStarted) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestKill9(t *testing.T) {
+	p := launch(t, config(t, ""))
+	host := newRecorder()
+	done := make(chan error, 1)
+	go func() {
+		_, err := p.Handle(context.Background(), task("wait", `{}`), host)
+		done <- err
+	}()
+	<-host.first
+	for _, pid := range childrenOf(t, p.PID()) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-done; sdk.CodeOf(err) != sdk.CodePluginCrashed || !strings.Contains(err.Error(), "signal 9") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCancelIsHeard(t *testing.T) {
+	p := launch(t, config(t, ""))
+	host := newRecorder()
+	ctx, cancel := context.WithCancel(sdk.WithAbort(t.Context(), make(chan struct{})))
+	go func() { <-host.first; cancel() }()
+	if got, err := p.Handle(ctx, task("wait", `{}`), host); string(got) != `"stopped"` || err != nil {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
+func TestAbortKillsAndSparesBystanders(t *testing.T) {
+	p := launch(t, config(t, ""))
+	host, bystander := newRecorder(), newRecorder()
+	other := make(chan error, 1)
+	go func() {
+		_, err := p.Handle(context.Background(), task("wait", `{}`), bystander)
+		other <- err
+	}()
+	<-bystander.first
+	abort := make(chan struct{})
+	ctx, cancel := context.WithCancelCause(sdk.WithAbort(t.Context(), abort))
+	why := errors.New("enough")
+	go func() { <-host.first; cancel(why); close(abort) }()
+	if _, err := p.Handle(ctx, task("deaf", `{}`), host); !errors.Is(err, why) {
+		t.Errorf("the aborted attempt: %v", err)
+	}
+	if err := <-other; !errors.Is(err, sdk.ErrBystander) || sdk.CodeOf(err) != sdk.CodePluginCrashed {
+		t.Errorf("the bystander: %v", err)
+	}
+	// One that comes while the process dies was no bystander: it may run again
+	// even with max_attempts 1.
+	if _, err := p.Handle(t.Context(), task("echo", `1`), newRecorder()); !errors.Is(err, sdk.ErrNotStarted) || errors.Is(err, sdk.ErrBystander) {
+		t.Errorf("the late one: %v", err)
+	}
+	<-p.Done()
+}
+
+func TestLaunchErrors(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*process.Config)
+		want  []string
+	}{
+		"missing":  {func(c *process.Config) { c.Command = []string{"/no/such/program"} }, []string{"no such file"}},
+		"no exec":  {func(c *process.Config) { c.Command = []string{"process.go"} }, []string{"find the program"}},
+		"exits":    {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=exit"} }, []string{"before its manifest", "code 7", "no licence found"}},
+		"garbage":  {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=garbage"} }, []string{"Welcome to my program!", "handshake"}},
+		"true":     {func(c *process.Config) { c.Command = []string{"true"} }, []string{"before its manifest", "code 0"}},
+		"hangs":    {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=hang"}; c.StartTimeout = 300 * time.Millisecond }, []string{"no handshake within 300ms"}},
+		"manifest": {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=badmanifest"} }, []string{"manifest", "version is empty"}},
+		"pin":      {func(c *process.Config) { c.SHA256 = strings.Repeat("0", 64) }, []string{"sha256 pins 0000"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(t, "")
+			c.spoil(&cfg)
+			p, err := process.Launch(t.Context(), cfg)
+			if err == nil {
+				_ = p.Close(context.Background())
+				t.Fatal("it launched")
+			}
+			for _, w := range c.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("want %q in: %v", w, err)
+				}
+			}
+		})
+	}
+}
+
+// hostMain launches a plugin that starts a daemon, says so, and waits to be
+// killed.
+func hostMain(dir string) {
+	self, _ := os.Executable()
+	pids := make(chan string, 1)
+	p, err := process.Launch(context.Background(), process.Config{Name: "test", Command: []string{self},
+		Env: []string{"TEST_PLUGIN=daemon", "PATH=" + os.Getenv("PATH")}, RunDir: dir,
+		Log: func(_ slog.Level, line string) {
+			if strings.HasPrefix(line, "daemon ") {
+				pids <- line
+			}
+		}})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("ready", p.PID(), <-pids)
+	select {}
+}
+
+func TestNothingSurvivesTheHost(t *testing.T) {
+	dir := runDir(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := exec.Command(self)
+	host.Env = append(os.Environ(), "TEST_HOST="+dir)
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var supervisor, daemon int
+	if _, err := fmt.Fscanf(out, "ready %d daemon %d\n", &supervisor, &daemon); err != nil {
+		t.Fatal(err)
+	}
+	pids := append(childrenOf(t, supervisor), supervisor, daemon)
+	if len(pids) < 3 {
+		t.Fatalf("only %v", pids)
+	}
+	if err := host.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = host.Wait()
+	for _, pid := range pids {
+		waitGone(t, pid)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*", "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := process.Sweep(dir); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("not swept: %v", left)
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	cfg := config(t, "daemon")
+	cfg.Env = append(cfg.Env, "PATH="+os.Getenv("PATH"))
+	p := launch(t, cfg)
+	pids := append(childrenOf(t, p.PID()), p.PID())
+	if err := p.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, pid := range pids {
+		waitGone(t, pid)
+	}
+	if left, _ := os.ReadDir(cfg.RunDir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func childrenOf(t *testing.T, pid int) []int {
+	t.Helper()
+	b, err := exec.Command("ps", "-o", "pid=", "--ppid", fmt.Sprint(pid)).Output()
+	if err != nil {
+		t.Fatalf("children of %d: %v", pid, err)
+	}
+	var out []int
+	for _, f := range strings.Fields(string(b)) {
+		var n int
+		fmt.Sscan(f, &n)
+		out = append(out, n)
+	}
+	return out
+}
+
+// waitGone waits until another program's process has ended, which only polling
+// can tell.
+func waitGone(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(b), ") Z ") {
+			return
+		}
+	}
+	t.Errorf("process %d lives", pid)
+}
+
+func BenchmarkEcho(b *testing.B) {
+	p := launch(b, config(b, ""))
+	payload := `"` + strings.Repeat("x", 254) + `"`
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := p.Handle(context.Background(), task("echo", payload), newRecorder()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,303 @@
+package sdktest
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// Host is an in-memory host: it writes down what it is told, keeps key-value
+// data with TTL and versions, records published events, and makes HTTP requests
+// without asking. It is safe for concurrent use.
+type Host struct {
+	mu        sync.Mutex
+	Said      []string // progress, log and output, in order
+	Published []sdk.Event
+	Items     map[string]StoredItem
+	Secrets   map[string]string
+	Denied    map[string]bool // operations that are not granted
+	// Answer answers a durable wait (run, await, approve); nil answers with its
+	// request. Submitted is what was asked for.
+	Answer    func(op string, request json.RawMessage) (any, error)
+	Submitted []sdk.Submission
+	Steps     map[string]json.RawMessage // recorded values, by name and occurrence ("step 1#1")
+	Now       func() sdk.Time
+
+	counts map[string]int
+	bodies map[int]io.ReadCloser
+	next   int
+	heard  chan struct{}
+	once   sync.Once
+}
+
+// StoredItem is a value with its search text.
+type StoredItem struct {
+	sdk.Item
+	Text string
+}
+
+// NewHost makes an empty Host.
+func NewHost() *Host {
+	return &Host{Items: map[string]StoredItem{}, Secrets: map[string]string{}, Denied: map[string]bool{},
+		Steps: map[string]json.RawMessage{}, counts: map[string]int{}, Now: sdk.Now, bodies: map[int]io.ReadCloser{}, heard: make(chan struct{})}
+}
+
+// Heard is closed when the host has been told something for the first time.
+func (h *Host) Heard() <-chan struct{} { return h.heard }
+
+// Lines returns what was said so far.
+func (h *Host) Lines() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.Said)
+}
+
+func (h *Host) say(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Said = append(h.Said, fmt.Sprintf(format, args...))
+	h.once.Do(func() { close(h.heard) })
+}
+
+// Progress implements sdk.Host.
+func (h *Host) Progress(done, total float64, message string) {
+	h.say("progress %v/%v %s", done, total, message)
+}
+
+// Log implements sdk.Host.
+func (h *Host) Log(level slog.Level, message string, args ...any) {
+	h.say("log %v %s %v", level, message, args)
+}
+
+// Output implements sdk.Host.
+func (h *Host) Output(stream string, data []byte) { h.say("output %s %s", stream, data) }
+
+// Call implements sdk.Host.
+func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, error) {
+	h.mu.Lock()
+	denied := h.Denied[op]
+	h.mu.Unlock()
+	if denied {
+		return nil, sdk.Errorf(sdk.CodeCapabilityDenied, "%s: not granted", op)
+	}
+	switch op {
+	case sdk.OpTimeNow:
+		return json.Marshal(sdk.TimeNow{Time: h.Now(), UnixNano: int64(h.Now()) * 1e6})
+	case sdk.OpKVGet:
+		return answer(h, request, h.get)
+	case sdk.OpKVSet:
+		return answer(h, request, h.set)
+	case sdk.OpKVDelete:
+		return answer(h, request, h.remove)
+	case sdk.OpKVList:
+		return answer(h, request, h.list)
+	case sdk.OpKVSearch:
+		return answer(h, request, h.search)
+	case sdk.OpPublish:
+		return answer(h, request, h.publish)
+	case sdk.OpSecretGet:
+		return answer(h, request, h.secret)
+	case sdk.OpStepGet:
+		return answer(h, request, h.stepGet)
+	case sdk.OpStepPut:
+		return answer(h, request, h.stepPut)
+	case sdk.OpSubmit, sdk.OpRun, sdk.OpAwait, sdk.OpApprove:
+		return h.operation(op, request)
+	case sdk.OpHTTPStart, sdk.OpHTTPRead, sdk.OpHTTPClose:
+		return h.http(ctx, op, request)
+	}
+	return nil, sdk.Errorf(sdk.CodeUnavailable, "this host has no operation %q", op)
+}
+
+func answer[Q, R any](h *Host, request []byte, f func(Q) (R, error)) ([]byte, error) {
+	var q Q
+	if err := json.Unmarshal(request, &q); err != nil {
+		return nil, sdk.Errorf(sdk.CodeInvalid, "request: %v", err)
+	}
+	h.mu.Lock()
+	r, err := f(q)
+	h.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
+}
+
+// live returns an item that has not expired.
+func (h *Host) live(key string) (StoredItem, bool) {
+	it, ok := h.Items[key]
+	if ok && it.ExpiresAt != 0 && it.ExpiresAt <= h.Now() {
+		delete(h.Items, key)
+		return StoredItem{}, false
+	}
+	return it, ok
+}
+
+func (h *Host) get(q sdk.KVGet) (sdk.KVGetReply, error) {
+	if it, ok := h.live(q.Key); ok {
+		return sdk.KVGetReply{Item: &it.Item}, nil
+	}
+	return sdk.KVGetReply{}, nil
+}
+
+func (h *Host) set(q sdk.KVSet) (sdk.KVSetReply, error) {
+	old, ok := h.live(q.Key)
+	if err := wantVersion(q.Key, q.IfVersion, old.Version); err != nil {
+		return sdk.KVSetReply{}, err
+	}
+	if q.Key == "" || len(q.Key) > 512 {
+		return sdk.KVSetReply{}, sdk.Invalid("key", "want 1 to 512 bytes")
+	}
+	it := StoredItem{Text: q.Text, Item: sdk.Item{Key: q.Key, Value: q.Value, Version: old.Version + 1, CreatedAt: old.CreatedAt, UpdatedAt: h.Now()}}
+	if !ok {
+		it.CreatedAt = it.UpdatedAt
+	}
+	if q.TTL > 0 {
+		it.ExpiresAt = it.UpdatedAt.Add(q.TTL.Std())
+	}
+	h.Items[q.Key] = it
+	return sdk.KVSetReply{Item: it.Item, Created: !ok}, nil
+}
+
+func wantVersion(key string, want *int64, have int64) error {
+	if want != nil && *want != have {
+		return sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d", key, have, *want)
+	}
+	return nil
+}
+
+func (h *Host) remove(q sdk.KVDelete) (sdk.KVDeleteReply, error) {
+	old, ok := h.live(q.Key)
+	if err := wantVersion(q.Key, q.IfVersion, old.Version); err != nil {
+		return sdk.KVDeleteReply{}, err
+	}
+	delete(h.Items, q.Key)
+	return sdk.KVDeleteReply{Deleted: ok}, nil
+}
+
+func (h *Host) list(q sdk.KVList) (sdk.KVListReply, error) {
+	r := sdk.KVListReply{Items: []sdk.Item{}}
+	limit := cmp.Or(q.Limit, 100)
+	for _, key := range h.keys(q.Prefix) {
+		if key <= q.After {
+			continue
+		}
+		if len(r.Items) == limit {
+			r.Next = r.Items[limit-1].Key
+			break
+		}
+		r.Items = append(r.Items, h.Items[key].Item)
+	}
+	return r, nil
+}
+
+func (h *Host) keys(prefix string) []string {
+	var out []string
+	for key := range h.Items {
+		if _, ok := h.live(key); ok && strings.HasPrefix(key, prefix) {
+			out = append(out, key)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// search counts the words of the query that a text contains; the runtime's own
+// ranking is finer.
+func (h *Host) search(q sdk.KVSearch) (sdk.KVSearchReply, error) {
+	r := sdk.KVSearchReply{Hits: []sdk.Hit{}}
+	words := strings.Fields(strings.ToLower(q.Query))
+	for _, key := range h.keys(q.Prefix) {
+		score := 0.0
+		for _, w := range words {
+			if strings.Contains(strings.ToLower(h.Items[key].Text), strings.Trim(w, "?!.,")) {
+				score++
+			}
+		}
+		if score > 0 {
+			r.Hits = append(r.Hits, sdk.Hit{Item: h.Items[key].Item, Score: score})
+		}
+	}
+	slices.SortStableFunc(r.Hits, func(a, b sdk.Hit) int { return cmp.Compare(b.Score, a.Score) })
+	r.Hits = r.Hits[:min(len(r.Hits), cmp.Or(q.Limit, 20))]
+	return r, nil
+}
+
+func (h *Host) publish(e sdk.Event) (sdk.PublishReply, error) {
+	if e.ID == "" {
+		e.ID = fmt.Sprintf("evt_%d", len(h.Published)+1)
+	}
+	h.Published = append(h.Published, e)
+	return sdk.PublishReply{ID: e.ID}, nil
+}
+
+func (h *Host) secret(q sdk.SecretGet) (sdk.SecretReply, error) {
+	v, ok := h.Secrets[q.Name]
+	if !ok {
+		return sdk.SecretReply{}, sdk.Errorf(sdk.CodeCapabilityDenied, "secret %q is not granted", q.Name)
+	}
+	return sdk.SecretReply{Value: v}, nil
+}
+
+func (h *Host) http(ctx context.Context, op string, request []byte) ([]byte, error) {
+	switch op {
+	case sdk.OpHTTPStart:
+		var q sdk.HTTPRequest
+		if err := json.Unmarshal(request, &q); err != nil {
+			return nil, sdk.Errorf(sdk.CodeInvalid, "request: %v", err)
+		}
+		req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), cmp.Or(q.Method, "GET"), q.URL, strings.NewReader(string(q.Body)))
+		if err != nil {
+			return nil, sdk.Errorf(sdk.CodeInvalid, "http: %v", err)
+		}
+		req.Header = q.Header
+		client := http.Client{Timeout: cmp.Or(q.Timeout.Std(), 30*time.Second), Transport: &http.Transport{DisableKeepAlives: true}}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, sdk.Errorf(sdk.CodeUnavailable, "http: %v", err)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.next++
+		h.bodies[h.next] = resp.Body
+		return json.Marshal(sdk.HTTPStartReply{Handle: h.next, Status: resp.StatusCode, Header: resp.Header})
+	case sdk.OpHTTPRead:
+		var q sdk.HTTPRead
+		_ = json.Unmarshal(request, &q)
+		h.mu.Lock()
+		body := h.bodies[q.Handle]
+		h.mu.Unlock()
+		if body == nil {
+			return nil, sdk.Errorf(sdk.CodeInvalid, "http: no handle %d", q.Handle)
+		}
+		b := make([]byte, cmp.Or(q.Max, 32<<10))
+		for {
+			n, err := body.Read(b)
+			if n > 0 || err == io.EOF {
+				return b[:n], nil
+			}
+			if err != nil {
+				return nil, sdk.Errorf(sdk.CodeUnavailable, "http: %v", err)
+			}
+		}
+	}
+	var q sdk.HTTPClose
+	_ = json.Unmarshal(request, &q)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if body := h.bodies[q.Handle]; body != nil {
+		_ = body.Close()
+	}
+	delete(h.bodies, q.Handle)
+	return []byte("{}"), nil
+}

@@ -1,0 +1,24 @@
+//go:build !wasip1
+
+package serve
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/process"
+	"github.com/nagatha/nagatha-runtime/sdk/wire"
+)
+
+// Main serves p and does not return.
+func Main(p sdk.Plugin) {
+	if !process.Launched() {
+		info := p.Info()
+		fmt.Fprintf(os.Stderr, "%s %s is a plugin of nagatha-runtime and is not run by hand. Add it to config.hcl:\n\n"+
+			"plugin %q {\n  command = [%q]\n}\n", info.Name, info.Version, info.Name, os.Args[0])
+		os.Exit(2)
+	}
+	process.Serve(func(conn wire.Conn) error { return Loop(p, conn) })
+	os.Exit(0)
+}

@@ -1,0 +1,122 @@
+package sdk
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Time is a moment in milliseconds since 1970 UTC; zero means none. Its JSON is
+// RFC 3339 in UTC with milliseconds, or null.
+type Time int64
+
+// Now is the present moment.
+func Now() Time { return Time(time.Now().UnixMilli()) }
+
+// TimeOf converts t, dropping what is below a millisecond.
+func TimeOf(t time.Time) Time {
+	if t.IsZero() {
+		return 0
+	}
+	return Time(t.UnixMilli())
+}
+
+// Time returns t as the standard library's type; none is its zero value.
+func (t Time) Time() time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(t)).UTC()
+}
+
+// Add returns t+d.
+func (t Time) Add(d time.Duration) Time { return t + Time(d.Milliseconds()) }
+
+// Sub returns t−u.
+func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Millisecond }
+
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// String is the JSON form without quotes; none is "".
+func (t Time) String() string {
+	if t == 0 {
+		return ""
+	}
+	return t.Time().Format(timeLayout)
+}
+
+// MarshalJSON writes RFC 3339 in UTC with milliseconds, or null for none.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t == 0 {
+		return []byte("null"), nil
+	}
+	b := make([]byte, 0, len(timeLayout)+2)
+	b = append(b, '"')
+	b = t.Time().AppendFormat(b, timeLayout)
+	return append(b, '"'), nil
+}
+
+// UnmarshalJSON reads RFC 3339 in any zone and precision, or null.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		*t = 0
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("want a time such as \"2026-01-31T08:00:00Z\", not %s", clip(b))
+	}
+	p, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || p.Year() < 1970 || p.Year() > 9999 {
+		return fmt.Errorf("want a time such as \"2026-01-31T08:00:00Z\", not %q", s)
+	}
+	*t = TimeOf(p)
+	return nil
+}
+
+// Duration is a time.Duration whose JSON is Go's text form, such as "1m30s".
+type Duration time.Duration
+
+// Std returns d as the standard library's type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// String is Go's text form without empty units: "1m", not "1m0s".
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// MarshalJSON writes Go's text form.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON reads Go's text form; null is zero.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		*d = 0
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("want a duration such as \"30s\", not %s", clip(b))
+	}
+	p, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("want a duration such as \"30s\", not %q", s)
+	}
+	*d = Duration(p)
+	return nil
+}
+
+func clip(b []byte) string {
+	if len(b) > 40 {
+		return string(b[:40]) + "…"
+	}
+	return string(b)
+}

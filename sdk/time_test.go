@@ -1,0 +1,55 @@
+package sdk
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+func TestTimeJSON(t *testing.T) {
+	moment := TimeOf(time.Date(2026, 1, 31, 8, 0, 0, 5_000_000, time.UTC))
+	for _, c := range []struct {
+		in   string
+		want Time
+		ok   bool
+	}{
+		{`"2026-01-31T08:00:00.005Z"`, moment, true},
+		{`"2026-01-31T09:00:00.005+01:00"`, moment, true},
+		{`"2026-01-31T08:00:00.0051239Z"`, moment, true},
+		{`null`, 0, true},
+		{`"tomorrow"`, 0, false},
+		{`"1969-12-31T00:00:00Z"`, 0, false},
+		{`1769846400`, 0, false},
+	} {
+		var got Time
+		err := json.Unmarshal([]byte(c.in), &got)
+		if (err == nil) != c.ok || got != c.want {
+			t.Errorf("%s: got %v, %v", c.in, got, err)
+		}
+	}
+	for in, want := range map[Time]string{0: "null", moment: `"2026-01-31T08:00:00.005Z"`} {
+		if b, err := json.Marshal(in); err != nil || string(b) != want {
+			t.Errorf("marshal %d: %s, %v, want %s", in, b, err, want)
+		}
+	}
+}
+
+func TestDurationJSON(t *testing.T) {
+	for in, want := range map[time.Duration]string{
+		0: `"0s"`, 30 * time.Second: `"30s"`, time.Minute: `"1m"`, time.Hour: `"1h"`,
+		90 * time.Second: `"1m30s"`, 100 * time.Millisecond: `"100ms"`, time.Hour + time.Second: `"1h0m1s"`,
+	} {
+		b, err := json.Marshal(Duration(in))
+		if err != nil || string(b) != want {
+			t.Errorf("marshal %v: %s, %v, want %s", in, b, err, want)
+		}
+		var back Duration
+		if err := json.Unmarshal(b, &back); err != nil || back.Std() != in {
+			t.Errorf("%s came back as %v, %v", b, back, err)
+		}
+	}
+	var d Duration
+	if err := json.Unmarshal([]byte(`"soon"`), &d); err == nil {
+		t.Error(`"soon" is no duration`)
+	}
+}

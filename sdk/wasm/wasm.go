@@ -1,0 +1,271 @@
+//go:build !wasip1
+
+// Package wasm is the carrier that runs a plugin as a WebAssembly module. Both
+// ends are here: [Guest] in the module, [Load] in the runtime.
+//
+// A module is an ordinary WASI command (GOOS=wasip1 GOARCH=wasm go build): its
+// main runs, and loops over two imports of the module "nagatha_v1":
+//
+//	recv(ptr i32, cap i32, timeout_ms i32) -> i32
+//	    Waits up to timeout_ms (−1: without limit) for a message. The result is
+//	    its length; if that is more than cap nothing was copied, and the call is
+//	    to be made again with more room. 0: no message in time. −1: shut down.
+//	send(ptr i32, len i32)
+//	    Sends one message.
+//
+// The messages are those of sdk/wire. A pointer outside the module's memory traps.
+//
+// # Why
+//
+// Instances are made as attempts need them, up to a limit, and used again; memory
+// never is. Every instance runs with a check on each loop (wazero's
+// WithCloseOnContextDone): it costs compute, but without it one busy guest stops
+// the garbage collector of the whole runtime, and an endless one could not be
+// ended at all.
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// Config says what to load and how.
+type Config struct {
+	Name     string
+	Path     string // of the module, or
+	Module   []byte // the module itself
+	CacheDir string // for compiled modules; empty: none
+	SHA256   string // pin of the module in hex; empty: none
+
+	Memory      int64 // bytes of an instance, in pages of 64 KiB; default 128 MiB
+	Instances   int   // at most; default 4
+	Concurrency int   // runs of an instance at once; default 1
+	MaxTasks    int   // runs after which an instance is replaced; default 10,000
+	// StartTimeout is until an instance has sent its manifest. Default 30s, which
+	// covers compiling a large module.
+	StartTimeout time.Duration
+	// Log gets the lines of stdout and stderr.
+	Log func(level slog.Level, line string)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Memory <= 0 {
+		c.Memory = 128 << 20
+	}
+	if c.Instances <= 0 {
+		c.Instances = 4
+	}
+	if c.Concurrency <= 0 {
+		c.Concurrency = 1
+	}
+	if c.MaxTasks <= 0 {
+		c.MaxTasks = 10_000
+	}
+	if c.StartTimeout <= 0 {
+		c.StartTimeout = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = func(slog.Level, string) {}
+	}
+	return c
+}
+
+const pageBytes = 64 << 10
+
+// Plugin is a loaded module with its instances. It implements sdk.Plugin and
+// sdk.Configurer and is safe for concurrent use.
+type Plugin struct {
+	cfg     Config
+	digest  string
+	info    sdk.Info
+	cache   wazero.CompilationCache
+	runtime wazero.Runtime
+	module  wazero.CompiledModule
+	done    chan struct{} // closed by Close
+	pace    atomic.Int64  // nanoseconds that an attempt takes
+
+	mu         sync.Mutex
+	pool       []*instance
+	starting   int
+	free       chan struct{} // closed and replaced when a slot becomes free
+	configured json.RawMessage
+	closed     bool
+	all        sync.WaitGroup // goroutines of instances
+}
+
+// Load compiles a module, or finds it compiled in the cache, and starts its first
+// instance. It returns once the manifest has arrived and is good.
+func Load(ctx context.Context, cfg Config) (*Plugin, error) {
+	cfg = cfg.withDefaults()
+	if cfg.Module == nil {
+		b, err := os.ReadFile(cfg.Path)
+		if err != nil {
+			return nil, fmt.Errorf("read the module: %w", err)
+		}
+		cfg.Module = b
+	}
+	sum := sha256.Sum256(cfg.Module)
+	digest := hex.EncodeToString(sum[:])
+	if cfg.SHA256 != "" && !strings.EqualFold(cfg.SHA256, digest) {
+		return nil, fmt.Errorf("the module has SHA-256 %s, but sha256 pins %s: if the change is yours, pin the new one", digest, strings.ToLower(cfg.SHA256))
+	}
+	p := &Plugin{cfg: cfg, digest: "sha256:" + digest, done: make(chan struct{}), free: make(chan struct{})}
+	if err := p.start(ctx); err != nil {
+		_ = p.Close(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	p.cfg.Module = nil // compiled, it is not needed any more
+	return p, nil
+}
+
+func (p *Plugin) start(ctx context.Context) error {
+	rc := wazero.NewRuntimeConfigCompiler().
+		WithCloseOnContextDone(true).
+		WithMemoryLimitPages(uint32(min(max(p.cfg.Memory/pageBytes, 1), 65536)))
+	if p.cfg.CacheDir != "" {
+		if err := os.MkdirAll(p.cfg.CacheDir, 0o700); err != nil {
+			return fmt.Errorf("make the directory for compiled modules: %w", err)
+		}
+		cache, err := wazero.NewCompilationCacheWithDir(p.cfg.CacheDir)
+		if err != nil {
+			return fmt.Errorf("open the cache of compiled modules: %w", err)
+		}
+		p.cache = cache
+		rc = rc.WithCompilationCache(cache)
+	}
+	p.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, p.runtime); err != nil {
+		return fmt.Errorf("prepare WASI: %w", err)
+	}
+	if err := p.exportABI(ctx); err != nil {
+		return fmt.Errorf("prepare the ABI: %w", err)
+	}
+	module, err := p.runtime.CompileModule(ctx, p.cfg.Module)
+	if err != nil && !bytes.HasPrefix(p.cfg.Module, []byte("\x00asm")) {
+		return errors.New("compile the module: it is no WebAssembly; build it with GOOS=wasip1 GOARCH=wasm go build")
+	}
+	if err != nil {
+		return fmt.Errorf("compile the module: %w", err)
+	}
+	p.module = module
+	if err := p.checkImports(); err != nil {
+		return err
+	}
+	first, err := p.instantiate(ctx)
+	if err != nil {
+		return err
+	}
+	p.info = first.info
+	p.mu.Lock()
+	p.pool = append(p.pool, first)
+	p.mu.Unlock()
+	return nil
+}
+
+// checkImports names what the module wants and this runtime does not have.
+func (p *Plugin) checkImports() error {
+	for _, f := range p.module.ImportedFunctions() {
+		module, name, _ := f.Import()
+		switch {
+		case module == abiModule && (name == "recv" || name == "send"):
+		case module == wasi_snapshot_preview1.ModuleName:
+		default:
+			return fmt.Errorf("the module imports %s.%s, which this runtime does not have: build it with GOOS=wasip1 and the SDK", module, name)
+		}
+	}
+	if _, ok := p.module.ExportedFunctions()["_start"]; !ok {
+		return errors.New("the module exports no _start: build it as a command, without -buildmode")
+	}
+	return nil
+}
+
+// Info returns the manifest.
+func (p *Plugin) Info() sdk.Info { return p.info }
+
+// Digest is the module's, as "sha256:…".
+func (p *Plugin) Digest() string { return p.digest }
+
+// Capacity is how many attempts can run at once.
+func (p *Plugin) Capacity() int { return p.cfg.Instances * p.cfg.Concurrency }
+
+// Instances is how many instances there are.
+func (p *Plugin) Instances() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pool)
+}
+
+// Done is closed when the plugin is closed: a module does not end by itself, its
+// instances do and are replaced.
+func (p *Plugin) Done() <-chan struct{} { return p.done }
+
+// Err says why the plugin ended.
+func (p *Plugin) Err() error { return errClosed }
+
+var errClosed = sdk.Errorf(sdk.CodePluginCrashed, "the plugin was closed")
+
+// Configure implements sdk.Configurer. The configuration is kept for instances
+// that start later.
+func (p *Plugin) Configure(ctx context.Context, config json.RawMessage) error {
+	p.mu.Lock()
+	pool := append([]*instance(nil), p.pool...)
+	p.configured = config
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.StartTimeout)
+	defer cancel()
+	for _, in := range pool {
+		if err := in.session.Configure(ctx, config); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close shuts all instances down, ends those that do not leave when ctx ends, and
+// frees the module. It returns when nothing of it runs.
+func (p *Plugin) Close(ctx context.Context) error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	pool := p.pool
+	close(p.free)
+	p.mu.Unlock()
+	close(p.done)
+	for _, in := range pool {
+		in.leave()
+	}
+	stop := context.AfterFunc(ctx, func() {
+		for _, in := range pool {
+			in.kill(errClosed)
+		}
+	})
+	defer stop()
+	p.all.Wait()
+	var errs []error
+	if p.runtime != nil {
+		errs = append(errs, p.runtime.Close(context.WithoutCancel(ctx)))
+	}
+	if p.cache != nil {
+		errs = append(errs, p.cache.Close(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(errs...)
+}
