@@ -47,6 +47,7 @@ var layers = map[string]layer{
 		others: []string{"github.com/gorilla/websocket", "github.com/danielgtaylor/huma", "github.com/prometheus/client_golang"}},
 	"runtime/config": {others: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty", "github.com/agext/levenshtein"}},
 
+	"plugins/agent":  {ours: []string{"sdk", "sdk/serve"}},
 	"plugins/demo":   {ours: []string{"sdk", "sdk/serve"}},
 	"plugins/memory": {ours: []string{"sdk", "sdk/serve"}},
 	"plugins/mcp":    {ours: []string{"sdk", "sdk/serve"}, others: []string{"github.com/modelcontextprotocol/go-sdk"}},

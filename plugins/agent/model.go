@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// Model is a language model behind one of the two wire formats. It is safe for
+// concurrent use.
+//
+// Stream makes one call. It calls on, in order and from one goroutine, for each
+// piece as it arrives. What fails before the first piece is tried again; after it
+// nothing is. With an error the Reply holds what had arrived, without Stop: its
+// text may be shown, its calls may be incomplete and must not be made.
+//
+// The error is an *[sdk.Error] that says what to set, or the cause with which ctx
+// ended. errors.Is tells [errContextLength] and [errTruncated] from the rest.
+type Model interface {
+	Stream(ctx context.Context, host sdk.Host, req Request, on func(Delta)) (Reply, error)
+}
+
+// Request is what a model is asked.
+type Request struct {
+	Model     string // default: the configured one
+	System    string
+	Messages  []Message
+	Tools     []Tool
+	MaxTokens int // most tokens of the reply; 0: the configured number, or the server's own limit
+}
+
+// Message is one of a conversation. Tool messages follow the assistant message
+// whose call they answer, one for each of its calls.
+type Message struct {
+	Role    string // user, assistant, tool
+	Text    string
+	Calls   []ToolCall // of an assistant
+	CallID  string     // of a tool: the call that it answers
+	IsError bool       // of a tool
+}
+
+// ToolCall is a call that a model wants made. IDs are unique within a reply, also
+// where the server sent none.
+type ToolCall struct {
+	ID, Name  string
+	Arguments string // as the model wrote it, perhaps not JSON
+}
+
+// Tool is what a model may call.
+type Tool struct {
+	Name, Description string          // Name: ^[a-zA-Z0-9_-]{1,64}$
+	Schema            json.RawMessage // JSON Schema of the arguments, an object; nil: there are none
+}
+
+// Delta is a piece of a reply: one of Text, Reasoning and Call.
+type Delta struct {
+	Text, Reasoning string
+	Call            *ToolCall // begun or grown: Arguments is the new part; ID and Name when known
+	Index           int       // of Call: its place in the reply's Calls
+}
+
+// Usage counts tokens as the server told them.
+type Usage struct {
+	InputTokens  int // all of them, cached ones included
+	OutputTokens int
+	CachedTokens int // of InputTokens
+}
+
+// Why a reply ended.
+const (
+	stopEnd       = "end"
+	stopToolCalls = "tool_calls"
+	stopLength    = "length" // cut by MaxTokens or the context window; its calls may be incomplete
+	stopRefusal   = "refusal"
+)
+
+// Reply is the whole answer.
+type Reply struct {
+	Message Message
+	Stop    string // end, tool_calls, length, refusal
+	Usage   *Usage // nil: not told
+	Model   string // as the server calls it
+}
+
+// What the loop can do something about.
+var (
+	// errContextLength: the request does not fit the model's context window.
+	errContextLength = errors.New("longer than the model's context window")
+	// errTruncated: the stream ended early, or stalled, in the middle of the reply.
+	errTruncated = errors.New("the model's reply was cut off")
+)
+
+// modelConfig says which model is used and how.
+type modelConfig struct {
+	Provider      string        // wire format: openai (default) or anthropic
+	BaseURL       string        // default: the provider's own
+	Model         string        // default of Request.Model
+	KeySecret     string        // name of the secret with the key; not granted: none is sent
+	IdleTimeout   time.Duration // most time without a byte from the server; default 5m
+	MaxTokens     int           // default of Request.MaxTokens
+	ContextWindow int           // tokens; 0: not known
+}
+
+// newModel makes the client of a model. It connects to nothing.
+func newModel(c modelConfig) (Model, error) {
+	return nil, sdk.Errorf(sdk.CodeUnavailable, "model %q: the model client is not in this build yet", c.Model)
+}
