@@ -132,13 +132,25 @@ func (a *attempt) Call(ctx context.Context, op string, request []byte) ([]byte, 
 		return serve(request, func(q sdk.KVGet) (sdk.KVGetReply, error) { return s.KVGet(ctx, ns, q) })
 	case sdk.OpKVSet:
 		return serve(request, func(q sdk.KVSet) (sdk.KVSetReply, error) {
-			if size, limit := len(q.Value)+len(q.Text), a.r.cfg.Limits.Payload; size > limit {
-				return sdk.KVSetReply{}, sdk.Errorf(sdk.CodeLimitExceeded, "value and text %s", sizeMessage(size, limit, "limits.payload"))
+			if err := a.fits(q); err != nil {
+				return sdk.KVSetReply{}, err
 			}
 			return s.KVSet(ctx, ns, fence, q)
 		})
 	case sdk.OpKVDelete:
 		return serve(request, func(q sdk.KVDelete) (sdk.KVDeleteReply, error) { return s.KVDelete(ctx, ns, fence, q) })
+	case sdk.OpKVApply:
+		return serve(request, func(q sdk.KVApply) (sdk.KVApplyReply, error) {
+			for _, w := range q.Writes {
+				if w.Set == nil {
+					continue
+				}
+				if err := a.fits(*w.Set); err != nil {
+					return sdk.KVApplyReply{}, err
+				}
+			}
+			return s.KVApply(ctx, ns, fence, q)
+		})
 	case sdk.OpKVList:
 		return serve(request, func(q sdk.KVList) (sdk.KVListReply, error) { return s.KVList(ctx, ns, q) })
 	case sdk.OpKVSearch:
@@ -169,6 +181,14 @@ func (a *attempt) Call(ctx context.Context, op string, request []byte) ([]byte, 
 		})
 	}
 	return nil, sdk.Errorf(sdk.CodeUnavailable, "this runtime has no operation %q", op)
+}
+
+// fits checks the size of a value that a plugin stores.
+func (a *attempt) fits(q sdk.KVSet) error {
+	if size, limit := len(q.Value)+len(q.Text), a.r.cfg.Limits.Payload; size > limit {
+		return sdk.Errorf(sdk.CodeLimitExceeded, "value and text of %.80q %s", q.Key, sizeMessage(size, limit, "limits.payload"))
+	}
+	return nil
 }
 
 // serve decodes a request, calls f, and encodes its reply.

@@ -147,6 +147,8 @@ type DataStore interface {
 	KVGet(ctx context.Context, ns string, req sdk.KVGet) (sdk.KVGetReply, error)
 	KVSet(ctx context.Context, ns string, fence Fence, req sdk.KVSet) (sdk.KVSetReply, error)
 	KVDelete(ctx context.Context, ns string, fence Fence, req sdk.KVDelete) (sdk.KVDeleteReply, error)
+	// KVApply makes all of a request's writes or none of them.
+	KVApply(ctx context.Context, ns string, fence Fence, req sdk.KVApply) (sdk.KVApplyReply, error)
 	KVList(ctx context.Context, ns string, req sdk.KVList) (sdk.KVListReply, error)
 	KVSearch(ctx context.Context, ns string, req sdk.KVSearch) (sdk.KVSearchReply, error)
 }

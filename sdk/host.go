@@ -35,6 +35,7 @@ const (
 	OpKVGet      = "kv.get"      // grant store
 	OpKVSet      = "kv.set"      // grant store
 	OpKVDelete   = "kv.delete"   // grant store
+	OpKVApply    = "kv.apply"    // grant store
 	OpKVList     = "kv.list"     // grant store
 	OpKVSearch   = "kv.search"   // grant store
 	OpPublish    = "publish"     // grant publish = ["type.*"]

@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -66,6 +67,65 @@ type KVDeleteReply struct {
 	Deleted bool `json:"deleted"`
 }
 
+// MaxKVApply is the most writes of one [KVApply].
+const MaxKVApply = 100
+
+// KVApply is the request of [OpKVApply]: 1 to [MaxKVApply] sets and deletes of
+// different keys, which happen all, in one transaction, or not at all. If one
+// if_version is not met, the error is [CodeConflict] and names the key.
+type KVApply struct {
+	Writes []KVWrite `json:"writes"`
+}
+
+// KVWrite is a set or a delete: exactly one of them is given.
+type KVWrite struct {
+	Set    *KVSet    `json:"set,omitempty"`
+	Delete *KVDelete `json:"delete,omitempty"`
+}
+
+// Key is the key that is written, and IfVersion its condition.
+func (w KVWrite) Key() (key string, ifVersion *int64) {
+	switch {
+	case w.Set != nil:
+		return w.Set.Key, w.Set.IfVersion
+	case w.Delete != nil:
+		return w.Delete.Key, w.Delete.IfVersion
+	}
+	return "", nil
+}
+
+// Check says what is wrong with the request as a whole, or nil.
+func (r KVApply) Check() error {
+	if len(r.Writes) < 1 || len(r.Writes) > MaxKVApply {
+		return Invalid("writes", "want 1 to %d, not %d", MaxKVApply, len(r.Writes))
+	}
+	seen := make(map[string]bool, len(r.Writes))
+	for i, w := range r.Writes {
+		if (w.Set == nil) == (w.Delete == nil) {
+			return Invalid(fmt.Sprintf("writes.%d", i), "want either set or delete")
+		}
+		key, _ := w.Key()
+		if seen[key] {
+			return Invalid(fmt.Sprintf("writes.%d", i), "key %q is written twice", key)
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// KVApplyReply is its reply, in the order of the writes.
+type KVApplyReply struct {
+	Results []KVResult `json:"results"`
+}
+
+// KVResult is what one write did.
+type KVResult struct {
+	Key     string `json:"key"`
+	Version int64  `json:"version"` // of what is stored now; 0 after a delete
+	Created bool   `json:"created"` // by a set: there was none
+	Deleted bool   `json:"deleted"` // by a delete: there was one
+}
+
 // KVList is the request of [OpKVList]: items in key order.
 type KVList struct {
 	Prefix string `json:"prefix,omitempty"`
@@ -124,6 +184,12 @@ func (kv KV) Put(ctx context.Context, req KVSet) (KVSetReply, error) {
 func (kv KV) Delete(ctx context.Context, key string) (bool, error) {
 	r, err := call[KVDeleteReply](ctx, kv.host, OpKVDelete, KVDelete{Key: key})
 	return r.Deleted, err
+}
+
+// Apply makes several writes, all or none.
+func (kv KV) Apply(ctx context.Context, writes ...KVWrite) ([]KVResult, error) {
+	r, err := call[KVApplyReply](ctx, kv.host, OpKVApply, KVApply{writes})
+	return r.Results, err
 }
 
 // List returns one page of items.

@@ -43,13 +43,13 @@ func code(err error) sdk.Code { return sdk.CodeOf(err) }
 
 func TestGuardIsTheOnlyDoor(t *testing.T) {
 	g, inner, audits := newGuard(t, Grant{})
-	for _, op := range []string{sdk.OpKVGet, sdk.OpKVSet, sdk.OpKVDelete, sdk.OpKVList, sdk.OpKVSearch, sdk.OpPublish,
+	for _, op := range []string{sdk.OpKVGet, sdk.OpKVSet, sdk.OpKVDelete, sdk.OpKVApply, sdk.OpKVList, sdk.OpKVSearch, sdk.OpPublish,
 		sdk.OpHTTPStart, sdk.OpHTTPRead, sdk.OpHTTPClose, sdk.OpSecretGet, sdk.OpSubmit, sdk.OpRun, sdk.OpAwait, sdk.OpApprove} {
 		if _, err := g.Call(t.Context(), op, []byte(`{}`)); code(err) != sdk.CodeCapabilityDenied {
 			t.Errorf("%s without a grant: %v", op, err)
 		}
 	}
-	if len(*audits) != 14 || !(*audits)[0].Denied {
+	if len(*audits) != 15 || !(*audits)[0].Denied {
 		t.Errorf("audit: %+v", *audits)
 	}
 	for _, op := range []string{"step", "no.such"} {

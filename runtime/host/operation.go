@@ -36,6 +36,7 @@ var operations = map[string]operation{
 	sdk.OpKVGet:      {grant: "store", do: engine(sdk.OpKVGet)},
 	sdk.OpKVSet:      {grant: "store", do: engine(sdk.OpKVSet)},
 	sdk.OpKVDelete:   {grant: "store", do: engine(sdk.OpKVDelete)},
+	sdk.OpKVApply:    {grant: "store", do: engine(sdk.OpKVApply)},
 	sdk.OpKVList:     {grant: "store", do: engine(sdk.OpKVList)},
 	sdk.OpKVSearch:   {grant: "store", do: engine(sdk.OpKVSearch)},
 	sdk.OpStepGet:    {do: engine(sdk.OpStepGet)},

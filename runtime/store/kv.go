@@ -9,21 +9,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
-
-// dataArg is one write of plugin data; set or del is not nil.
-type dataArg struct {
-	ns    string
-	fence runtime.Fence
-	set   *sdk.KVSet
-	del   *sdk.KVDelete
-
-	item sdk.Item
-	hit  bool // created, or deleted
-	err  error
-}
 
 const maxDataKey = 512
 
@@ -38,114 +25,6 @@ func checkKey(key string) error {
 }
 
 func clean(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
-
-// KVSet implements runtime.Store.
-func (s *Store) KVSet(ctx context.Context, ns string, fence runtime.Fence, req sdk.KVSet) (sdk.KVSetReply, error) {
-	switch {
-	case checkKey(req.Key) != nil:
-		return sdk.KVSetReply{}, checkKey(req.Key)
-	case !json.Valid(req.Value) || !utf8.Valid(req.Value):
-		return sdk.KVSetReply{}, sdk.Invalid("value", "is not JSON in UTF-8")
-	case !clean(req.Text):
-		return sdk.KVSetReply{}, sdk.Invalid("text", "want UTF-8 without NUL")
-	case req.TTL < 0:
-		return sdk.KVSetReply{}, sdk.Invalid("ttl", "must not be negative")
-	}
-	a := &dataArg{ns: ns, fence: fence, set: &req}
-	if err := s.do(ctx, verbData, 1, a); err != nil {
-		return sdk.KVSetReply{}, err
-	}
-	return sdk.KVSetReply{Item: a.item, Created: a.hit}, a.err
-}
-
-// KVDelete implements runtime.Store.
-func (s *Store) KVDelete(ctx context.Context, ns string, fence runtime.Fence, req sdk.KVDelete) (sdk.KVDeleteReply, error) {
-	if err := checkKey(req.Key); err != nil {
-		return sdk.KVDeleteReply{}, err
-	}
-	a := &dataArg{ns: ns, fence: fence, del: &req}
-	if err := s.do(ctx, verbData, 1, a); err != nil {
-		return sdk.KVDeleteReply{}, err
-	}
-	return sdk.KVDeleteReply{Deleted: a.hit}, a.err
-}
-
-// data works request by request, since two of one set may name the same key.
-func (t *tick) data(args []*dataArg) error {
-	for _, a := range args {
-		a.item, a.hit, a.err = sdk.Item{}, false, nil
-		if err := t.dataOne(a); err != nil {
-			return fmt.Errorf("write plugin data: %w", err)
-		}
-	}
-	return nil
-}
-
-func (t *tick) dataOne(a *dataArg) error {
-	ok, err := t.passes(a.fence)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		a.err = runtime.ErrFenced
-		return nil
-	}
-	key, want := "", (*int64)(nil)
-	if a.set != nil {
-		key, want = a.set.Key, a.set.IfVersion
-	} else {
-		key, want = a.del.Key, a.del.IfVersion
-	}
-	for {
-		done, err := t.tryData(a, key, want)
-		if done || err != nil {
-			return err
-		}
-	}
-}
-
-// tryData reports false when another node wrote the key in between.
-func (t *tick) tryData(a *dataArg, key string, want *int64) (bool, error) {
-	var id, version, created, expires int64
-	err := t.query(`SELECT id, version, created_at, expires_at FROM data WHERE ns = $1 AND key = $2`+t.dialect.hold,
-		func(r *sql.Rows) error { return r.Scan(&id, &version, &created, &expires) }, a.ns, key)
-	if err != nil {
-		return false, err
-	}
-	if expires > 0 && expires <= int64(t.now) { // not there any more
-		if _, err := t.exec(`DELETE FROM data WHERE id = $1`, id); err != nil {
-			return false, err
-		}
-		id, version = 0, 0
-	}
-	if want != nil && *want != version {
-		a.err = sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d; read it again", key, version, *want)
-		return true, nil
-	}
-	if a.del != nil {
-		a.hit = id != 0
-		_, err = t.exec(`DELETE FROM data WHERE id = $1`, id)
-		return true, err
-	}
-	expires = 0
-	if a.set.TTL > 0 {
-		expires = int64(t.now.Add(max(a.set.TTL.Std(), 1e6)))
-	}
-	text := `UPDATE data SET value = $1, text = $2, version = $3, updated_at = $4, expires_at = $5 WHERE id = $6`
-	values := []any{string(a.set.Value), a.set.Text, version + 1, int64(t.now), expires}
-	if id != 0 {
-		values = append(values, id)
-	} else {
-		a.hit, created = true, int64(t.now)
-		text = `INSERT INTO data (value, text, version, updated_at, expires_at, ns, key, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-			ON CONFLICT (ns, key) DO NOTHING`
-		values = append(values, a.ns, key, created)
-	}
-	n, err := t.exec(text, values...)
-	a.item = sdk.Item{Key: key, Value: a.set.Value, Version: version + 1,
-		CreatedAt: sdk.Time(created), UpdatedAt: t.now, ExpiresAt: sdk.Time(expires)}
-	return n > 0, err
-}
 
 const itemColumns = `key, value, version, created_at, updated_at, expires_at`
 

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -126,5 +127,57 @@ func TestPauseReachesOtherNodes(t *testing.T) {
 	}
 	if late := open(t, store.Config{URL: url}); !late.Paused("default") {
 		t.Error("a node that starts later does not know")
+	}
+}
+
+// TestApplyOverNodes: nodes that count in the same keys, in opposite orders and with
+// keys that both create, lose nothing and do not fail.
+func TestApplyOverNodes(t *testing.T) {
+	url := storetest.Postgres(t)
+	const nodes, callers, rounds = 2, 4, 10
+	var wg sync.WaitGroup
+	var stores []*store.Store
+	for range nodes {
+		stores = append(stores, open(t, store.Config{URL: url}))
+	}
+	for n, s := range stores {
+		for range callers {
+			wg.Go(func() {
+				for done := 0; done < rounds; {
+					var writes []sdk.KVWrite
+					for _, key := range []string{fmt.Sprint("round/", done), "a", "b"} {
+						it, err := s.KVGet(t.Context(), "ns", sdk.KVGet{Key: key})
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						count, version := 0, int64(0)
+						if it.Item != nil {
+							version = it.Item.Version
+							_, _ = fmt.Sscan(string(it.Item.Value), &count)
+						}
+						writes = append(writes, sdk.KVWrite{Set: &sdk.KVSet{Key: key, Value: fmt.Append(nil, count+1), IfVersion: &version}})
+					}
+					if n == 1 {
+						slices.Reverse(writes)
+					}
+					_, err := s.KVApply(t.Context(), "ns", runtime.Fence{}, sdk.KVApply{Writes: writes})
+					switch sdk.CodeOf(err) {
+					case "":
+						done++
+					case sdk.CodeConflict:
+					default:
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for key, want := range map[string]string{"a": "80", "b": "80", "round/3": "8"} {
+		if it, err := stores[0].KVGet(t.Context(), "ns", sdk.KVGet{Key: key}); err != nil || string(it.Item.Value) != want {
+			t.Errorf("%s: %+v, %v, want %s", key, it.Item, err, want)
+		}
 	}
 }

@@ -49,3 +49,27 @@ func testDurable(t *testing.T, p sdktest.Plugin) {
 		}
 	}
 }
+
+// TestApply: the in-memory host makes all writes or none, as the runtime does.
+func TestApply(t *testing.T) {
+	h := sdktest.NewHost()
+	kv := sdk.NewKV(h)
+	one, two := int64(1), int64(2)
+	set := func(key string, ifVersion *int64) sdk.KVWrite {
+		return sdk.KVWrite{Set: &sdk.KVSet{Key: key, Value: []byte(`1`), IfVersion: ifVersion}}
+	}
+	got, err := kv.Apply(t.Context(), set("a", nil), set("b", nil))
+	if err != nil || got[1] != (sdk.KVResult{Key: "b", Version: 1, Created: true}) {
+		t.Fatal(got, err)
+	}
+	if _, err := kv.Apply(t.Context(), set("a", &one), set("b", &two)); sdk.CodeOf(err) != sdk.CodeConflict {
+		t.Error(err)
+	}
+	if it, err := kv.Get(t.Context(), "a"); err != nil || it.Version != 1 {
+		t.Errorf("a refused request wrote: %+v, %v", it, err)
+	}
+	got, err = kv.Apply(t.Context(), set("a", &one), sdk.KVWrite{Delete: &sdk.KVDelete{Key: "b", IfVersion: &one}})
+	if err != nil || got[0].Version != 2 || !got[1].Deleted {
+		t.Error(got, err)
+	}
+}

@@ -99,6 +99,8 @@ func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, err
 		return answer(h, request, h.set)
 	case sdk.OpKVDelete:
 		return answer(h, request, h.remove)
+	case sdk.OpKVApply:
+		return answer(h, request, h.apply)
 	case sdk.OpKVList:
 		return answer(h, request, h.list)
 	case sdk.OpKVSearch:
@@ -183,6 +185,34 @@ func (h *Host) remove(q sdk.KVDelete) (sdk.KVDeleteReply, error) {
 	}
 	delete(h.Items, q.Key)
 	return sdk.KVDeleteReply{Deleted: ok}, nil
+}
+
+// apply checks every condition before it writes anything.
+func (h *Host) apply(q sdk.KVApply) (sdk.KVApplyReply, error) {
+	if err := q.Check(); err != nil {
+		return sdk.KVApplyReply{}, err
+	}
+	for _, w := range q.Writes {
+		key, want := w.Key()
+		old, _ := h.live(key)
+		if err := wantVersion(key, want, old.Version); err != nil {
+			return sdk.KVApplyReply{}, err
+		}
+		if key == "" || len(key) > 512 {
+			return sdk.KVApplyReply{}, sdk.Invalid("key", "want 1 to 512 bytes")
+		}
+	}
+	var r sdk.KVApplyReply
+	for _, w := range q.Writes {
+		if w.Delete != nil {
+			d, _ := h.remove(*w.Delete)
+			r.Results = append(r.Results, sdk.KVResult{Key: w.Delete.Key, Deleted: d.Deleted})
+			continue
+		}
+		s, _ := h.set(*w.Set)
+		r.Results = append(r.Results, sdk.KVResult{Key: w.Set.Key, Version: s.Item.Version, Created: s.Created})
+	}
+	return r, nil
 }
 
 func (h *Host) list(q sdk.KVList) (sdk.KVListReply, error) {

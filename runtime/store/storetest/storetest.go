@@ -55,6 +55,8 @@ func Run(t *testing.T, open Open) {
 		{"Data", testData},
 		{"DataTTL", testDataTTL},
 		{"DataSearch", testDataSearch},
+		{"Apply", testApply},
+		{"ApplyTogether", testApplyTogether},
 		{"Prune", testPrune},
 		{"Steps", testSteps},
 		{"Waiting", testWaiting},

@@ -1,0 +1,264 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// dataArg is one caller's writes of plugin data, which happen all or not at all.
+type dataArg struct {
+	ns     string
+	fence  runtime.Fence
+	writes []sdk.KVWrite
+
+	done []written // one for each write, unless err says why there is none
+	err  error
+}
+
+type written struct {
+	item sdk.Item // after a set
+	hit  bool     // created, or deleted
+}
+
+// KVSet implements runtime.Store.
+func (s *Store) KVSet(ctx context.Context, ns string, fence runtime.Fence, req sdk.KVSet) (sdk.KVSetReply, error) {
+	done, err := s.writeData(ctx, ns, fence, sdk.KVWrite{Set: &req})
+	if err != nil {
+		return sdk.KVSetReply{}, err
+	}
+	return sdk.KVSetReply{Item: done[0].item, Created: done[0].hit}, nil
+}
+
+// KVDelete implements runtime.Store.
+func (s *Store) KVDelete(ctx context.Context, ns string, fence runtime.Fence, req sdk.KVDelete) (sdk.KVDeleteReply, error) {
+	done, err := s.writeData(ctx, ns, fence, sdk.KVWrite{Delete: &req})
+	if err != nil {
+		return sdk.KVDeleteReply{}, err
+	}
+	return sdk.KVDeleteReply{Deleted: done[0].hit}, nil
+}
+
+// KVApply implements runtime.Store.
+func (s *Store) KVApply(ctx context.Context, ns string, fence runtime.Fence, req sdk.KVApply) (sdk.KVApplyReply, error) {
+	if err := req.Check(); err != nil {
+		return sdk.KVApplyReply{}, err
+	}
+	done, err := s.writeData(ctx, ns, fence, req.Writes...)
+	if err != nil {
+		return sdk.KVApplyReply{}, err
+	}
+	reply := sdk.KVApplyReply{Results: make([]sdk.KVResult, len(done))}
+	for i, d := range done {
+		key, _ := req.Writes[i].Key()
+		reply.Results[i] = sdk.KVResult{Key: key, Version: d.item.Version}
+		if req.Writes[i].Set != nil {
+			reply.Results[i].Created = d.hit
+		} else {
+			reply.Results[i].Deleted = d.hit
+		}
+	}
+	return reply, nil
+}
+
+func (s *Store) writeData(ctx context.Context, ns string, fence runtime.Fence, writes ...sdk.KVWrite) ([]written, error) {
+	for _, w := range writes {
+		key, _ := w.Key()
+		if err := checkKey(key); err != nil {
+			return nil, err
+		}
+		if err := checkSet(w.Set); err != nil {
+			return nil, err
+		}
+	}
+	a := &dataArg{ns: ns, fence: fence, writes: writes}
+	if err := s.do(ctx, verbData, len(writes), a); err != nil {
+		return nil, err
+	}
+	return a.done, a.err
+}
+
+func checkSet(set *sdk.KVSet) error {
+	switch {
+	case set == nil:
+	case !json.Valid(set.Value) || !utf8.Valid(set.Value):
+		return sdk.Invalid("value", "is not JSON in UTF-8")
+	case !clean(set.Text):
+		return sdk.Invalid("text", "want UTF-8 without NUL")
+	case set.TTL < 0:
+		return sdk.Invalid("ttl", "must not be negative")
+	}
+	return nil
+}
+
+// place names a row of plugin data.
+type place struct{ ns, key string }
+
+// datum is a row as the set's requests so far have left it. It is not there while
+// its version is 0.
+type datum struct {
+	id    int64 // 0: no such row when the set began
+	item  sdk.Item
+	text  string
+	dirty bool
+}
+
+// data reads the rows that a set names, plays the requests one after the other in
+// memory, since two of them may name the same key, and writes what came of it. A
+// request whose conditions are not met changes nothing for the others.
+func (t *tick) data(args []*dataArg) error {
+	rows, err := t.readData(args)
+	if err != nil {
+		return fmt.Errorf("read plugin data: %w", err)
+	}
+	pass, err := t.passing(args)
+	if err != nil {
+		return err
+	}
+	for _, a := range args {
+		a.done, a.err = nil, runtime.ErrFenced
+		if pass[a.fence] {
+			a.err = a.play(t.now, rows)
+		}
+	}
+	if err := t.storeData(rows); err != nil {
+		return fmt.Errorf("write plugin data: %w", err)
+	}
+	return nil
+}
+
+// play makes a request's writes, or says what keeps it from that.
+func (a *dataArg) play(now sdk.Time, rows map[place]*datum) error {
+	for _, w := range a.writes {
+		key, want := w.Key()
+		if have := rows[place{a.ns, key}].item.Version; want != nil && *want != have {
+			return sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d; read it again", key, have, *want)
+		}
+	}
+	for _, w := range a.writes {
+		key, _ := w.Key()
+		d := rows[place{a.ns, key}]
+		if w.Delete != nil {
+			a.done = append(a.done, written{hit: d.item.Version > 0})
+			d.item, d.text, d.dirty = sdk.Item{}, "", true
+			continue
+		}
+		created := d.item.Version == 0
+		it := sdk.Item{Key: key, Value: w.Set.Value, Version: d.item.Version + 1, CreatedAt: d.item.CreatedAt, UpdatedAt: now}
+		if created {
+			it.CreatedAt = now
+		}
+		if w.Set.TTL > 0 {
+			it.ExpiresAt = now.Add(max(w.Set.TTL.Std(), 1e6))
+		}
+		d.item, d.text, d.dirty = it, w.Set.Text, true
+		a.done = append(a.done, written{item: it, hit: created})
+	}
+	return nil
+}
+
+// places are the map's keys in one order, so that nodes lock in the same one.
+func places(rows map[place]*datum) []place {
+	return slices.SortedFunc(maps.Keys(rows), func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.ns, b.ns), cmp.Compare(a.key, b.key))
+	})
+}
+
+// readData locks and reads the rows that args name. One that has expired is not
+// there any more.
+func (t *tick) readData(args []*dataArg) (map[place]*datum, error) {
+	rows := map[place]*datum{}
+	for _, a := range args {
+		for _, w := range a.writes {
+			key, _ := w.Key()
+			rows[place{a.ns, key}] = &datum{}
+		}
+	}
+	var table [][]any
+	for _, p := range places(rows) {
+		table = append(table, []any{p.ns, p.key})
+	}
+	err := t.over("ns_ TEXT, key_ TEXT", table, `SELECT data.id, data.ns, data.key, data.version, data.created_at, data.expires_at
+		FROM r CROSS JOIN data WHERE data.ns = r.ns_ AND data.key = r.key_ ORDER BY data.ns, data.key`+t.dialect.hold, func(r *sql.Rows) error {
+		var d datum
+		var p place
+		if err := r.Scan(&d.id, &p.ns, &p.key, &d.item.Version, &d.item.CreatedAt, &d.item.ExpiresAt); err != nil {
+			return err
+		}
+		if d.item.ExpiresAt > 0 && d.item.ExpiresAt <= t.now {
+			d.item = sdk.Item{}
+		}
+		rows[p] = &d
+		return nil
+	})
+	return rows, err
+}
+
+// storeData writes the rows that a set has changed.
+func (t *tick) storeData(rows map[place]*datum) error {
+	var fresh, changed, gone [][]any
+	for _, p := range places(rows) {
+		d := rows[p]
+		values := []any{string(d.item.Value), d.text, d.item.Version, int64(d.item.CreatedAt), int64(d.item.UpdatedAt), int64(d.item.ExpiresAt)}
+		switch there := d.item.Version > 0; {
+		case !d.dirty:
+		case d.id != 0 && there:
+			changed = append(changed, append(values, d.id))
+		case d.id != 0:
+			gone = append(gone, []any{d.id})
+		case there:
+			fresh = append(fresh, append(values, p.ns, p.key))
+		}
+	}
+	const columns = "value_ TEXT, text_ TEXT, version_ BIGINT, created_ BIGINT, updated_ BIGINT, expires_ BIGINT"
+	n := 0
+	err := t.over(columns+", ns_ TEXT, key_ TEXT", fresh, `INSERT INTO data (value, text, version, created_at, updated_at, expires_at, ns, key)
+		SELECT value_, text_, version_, created_, updated_, expires_, ns_, key_ FROM r WHERE true ON CONFLICT (ns, key) DO NOTHING RETURNING 1`,
+		func(*sql.Rows) error { n++; return nil })
+	if err != nil {
+		return err
+	}
+	if n < len(fresh) {
+		return errAgain // another node inserted one of them since they were read
+	}
+	err = t.over(columns+", id_ BIGINT", changed, `UPDATE data SET value = r.value_, text = r.text_, version = r.version_,
+		created_at = r.created_, updated_at = r.updated_, expires_at = r.expires_ FROM r WHERE `+t.dialect.match(`data.id`, `id_`), nil)
+	if err != nil {
+		return err
+	}
+	return t.over("id_ BIGINT", gone, `DELETE FROM data WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`), nil)
+}
+
+// passing reports which of the attempts behind args still count.
+func (t *tick) passing(args []*dataArg) (map[runtime.Fence]bool, error) {
+	pass := map[runtime.Fence]bool{}
+	var table [][]any
+	for _, a := range args {
+		if _, known := pass[a.fence]; known {
+			continue
+		}
+		pass[a.fence] = a.fence == runtime.Fence{}
+		if !pass[a.fence] {
+			table = append(table, []any{a.fence.Task, a.fence.Token})
+		}
+	}
+	err := t.over("id_ TEXT, token_ BIGINT", table, `SELECT tasks.id, tasks.token FROM r CROSS JOIN tasks
+		WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND tasks.token = r.token_ AND tasks.node || '' <> ''`, func(r *sql.Rows) error {
+		var f runtime.Fence
+		err := r.Scan(&f.Task, &f.Token)
+		pass[f] = true
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("check the attempts: %w", err)
+	}
+	return pass, nil
+}
