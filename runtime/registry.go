@@ -224,6 +224,21 @@ func (g *registry) lookup(name string) (*entry, *kind) {
 	return e, e.kinds[name]
 }
 
+// list describes every kind, in the order of their names.
+func (g *registry) list() []sdk.KindInfo {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	out := make([]sdk.KindInfo, 0, len(g.kinds))
+	for name, e := range g.kinds {
+		k := e.kinds[name]
+		out = append(out, sdk.KindInfo{Kind: name, Plugin: e.info.Name, Description: k.Description,
+			PayloadSchema: k.PayloadSchema, Example: k.Example, Tool: k.Tool, ReadOnly: k.ReadOnly, Idempotent: k.Idempotent,
+			Available: e.plugin != nil})
+	}
+	slices.SortFunc(out, func(a, b sdk.KindInfo) int { return strings.Compare(a.Kind, b.Kind) })
+	return out
+}
+
 // current reports whether an entry is the one that takes attempts.
 func (g *registry) current(e *entry) bool {
 	g.mu.RLock()
