@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -26,6 +27,8 @@ type registry struct {
 	mu      sync.RWMutex
 	plugins map[string]*entry // by name
 	kinds   map[string]*entry // by kind
+
+	ends atomic.Pointer[[]string] // the types of end events that are subscribed to
 }
 
 type entry struct {
@@ -211,6 +214,7 @@ func (g *registry) swap(old, e *entry) {
 	for k := range e.kinds {
 		g.kinds[k] = e
 	}
+	g.wantedEnds()
 }
 
 // lookup returns what is known of a kind, or nils.

@@ -41,7 +41,7 @@ func setup(t *testing.T, cfg runtime.Config, handlers ...sdk.Registration) *engi
 func open(t *testing.T, path string, cfg runtime.Config, handlers ...sdk.Registration) *engine {
 	t.Helper()
 	var hook runtime.Hook
-	s, err := store.Open(t.Context(), store.Config{Path: path, OnCommit: hook.Committed, MaxEvents: 50})
+	s, err := store.Open(t.Context(), store.Config{Path: path, OnCommit: hook.Committed, Ends: hook.Ends, MaxEvents: 50})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +54,7 @@ func open(t *testing.T, path string, cfg runtime.Config, handlers ...sdk.Registr
 		t.Fatal(err)
 	}
 	hook.To(r.Committed)
+	hook.EndsFrom(r.WantedEnds)
 	e := &engine{T: t, Runtime: r, store: s, path: path}
 	if len(handlers) > 0 {
 		e.load(handlers...)
