@@ -155,6 +155,10 @@ func (a *attempt) Call(ctx context.Context, op string, request []byte) ([]byte, 
 		return serve(request, func(q sdk.KVList) (sdk.KVListReply, error) { return s.KVList(ctx, ns, q) })
 	case sdk.OpKVSearch:
 		return serve(request, func(q sdk.KVSearch) (sdk.KVSearchReply, error) { return s.KVSearch(ctx, ns, q) })
+	case sdk.OpKVCount:
+		return serve(request, func(q sdk.KVCount) (sdk.KVCountReply, error) { return s.KVCount(ctx, ns, q) })
+	case sdk.OpKVClear:
+		return serve(request, func(q sdk.KVClear) (sdk.KVClearReply, error) { return s.KVClear(ctx, ns, fence, q) })
 	case sdk.OpStepGet:
 		return serve(request, func(q sdk.StepGet) (sdk.StepGetReply, error) { return a.stepGet(ctx, q) })
 	case sdk.OpStepPut:
@@ -167,8 +171,6 @@ func (a *attempt) Call(ctx context.Context, op string, request []byte) ([]byte, 
 		return serve(request, func(q sdk.AwaitRequest) (sdk.AwaitReply, error) { return a.awaitAnswer(ctx, q) })
 	case sdk.OpApprove:
 		return serve(request, func(q sdk.ApproveRequest) (sdk.Decision, error) { return a.approve(ctx, q) })
-	case sdk.OpKindsList:
-		return json.Marshal(sdk.KindsReply{Kinds: a.r.registry.list()})
 	case sdk.OpPublish:
 		return serve(request, func(e sdk.Event) (sdk.PublishReply, error) {
 			e.Hops, e.TraceParent = a.hops+1, a.trace

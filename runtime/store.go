@@ -151,6 +151,16 @@ type DataStore interface {
 	KVApply(ctx context.Context, ns string, fence Fence, req sdk.KVApply) (sdk.KVApplyReply, error)
 	KVList(ctx context.Context, ns string, req sdk.KVList) (sdk.KVListReply, error)
 	KVSearch(ctx context.Context, ns string, req sdk.KVSearch) (sdk.KVSearchReply, error)
+	BulkStore
+}
+
+// BulkStore is what concerns many items of plugin data at once.
+type BulkStore interface {
+	// KVCount counts what has not expired.
+	KVCount(ctx context.Context, ns string, req sdk.KVCount) (sdk.KVCountReply, error)
+	// KVClear deletes at most req.Limit items. What has expired is kept for it for
+	// a day, and pruned after that.
+	KVClear(ctx context.Context, ns string, fence Fence, req sdk.KVClear) (sdk.KVClearReply, error)
 }
 
 // ErrFenced refuses a write of an attempt that no longer counts: its task was
@@ -363,15 +373,14 @@ type PruneRequest struct {
 // another for the commits of other runtimes. The func must not block and must not
 // call the store.
 type Commit struct {
-	Head      int64       // the log's position after it
-	Tasks     []Change    // each task whose log grew, once
-	Published []string    // types of published events
-	Ends      []sdk.Event // end events for a bus that cannot join the transaction
-	Queues    bool        // a queue was paused or resumed
-	Queued    bool        // some task became ready to start
-	NextDue   sdk.Time    // the earliest run_at that it scheduled; 0: none
-	Cancels   []Told      // attempts whose end was asked for
-	Answered  []Fence     // parked attempts that got an answer and still wait for others
+	Head      int64    // the log's position after it
+	Tasks     []Change // each task whose log grew, once
+	Published []string // types of published events
+	Queues    bool     // a queue was paused or resumed
+	Queued    bool     // some task became ready to start
+	NextDue   sdk.Time // the earliest run_at that it scheduled; 0: none
+	Cancels   []Told   // attempts whose end was asked for
+	Answered  []Fence  // parked attempts that got an answer and still wait for others
 
 	Remote bool // another runtime committed
 	All    bool // Tasks and Published do not name everything

@@ -38,6 +38,8 @@ const (
 	OpKVApply    = "kv.apply"    // grant store
 	OpKVList     = "kv.list"     // grant store
 	OpKVSearch   = "kv.search"   // grant store
+	OpKVCount    = "kv.count"    // grant store
+	OpKVClear    = "kv.clear"    // grant store
 	OpPublish    = "publish"     // grant publish = ["type.*"]
 	OpHTTPStart  = "http.start"  // grant http = ["host", "host:port"]
 	OpHTTPRead   = "http.read"   // reply: raw bytes, none at the end

@@ -38,12 +38,24 @@ type KVSet struct {
 	// IfVersion, where given, must be the item's version, 0 meaning that there
 	// is none; otherwise the error is [CodeConflict].
 	IfVersion *int64 `json:"if_version,omitempty"`
+	// As, where given, stores the item as it was elsewhere, with this version and
+	// these times instead of new ones and instead of TTL: for imports.
+	As *KVStamp `json:"as,omitempty"`
+}
+
+// KVStamp is what an item has besides its value.
+type KVStamp struct {
+	Version   int64 `json:"version"` // at least 1
+	CreatedAt Time  `json:"created_at"`
+	UpdatedAt Time  `json:"updated_at"`
+	ExpiresAt Time  `json:"expires_at"`
 }
 
 // KVSetReply is its reply.
 type KVSetReply struct {
 	Item    Item `json:"item"`
 	Created bool `json:"created"`
+	Expired bool `json:"expired,omitempty"` // it is in place of one that had expired
 }
 
 // KVGet is the request of [OpKVGet].
@@ -124,6 +136,9 @@ type KVResult struct {
 	Version int64  `json:"version"` // of what is stored now; 0 after a delete
 	Created bool   `json:"created"` // by a set: there was none
 	Deleted bool   `json:"deleted"` // by a delete: there was one
+	// Expired says that the write is in place of an item that had expired and was
+	// not cleared yet.
+	Expired bool `json:"expired,omitempty"`
 }
 
 // KVList is the request of [OpKVList]: items in key order.
@@ -131,7 +146,14 @@ type KVList struct {
 	Prefix string `json:"prefix,omitempty"`
 	After  string `json:"after,omitempty"` // the last key of the page before
 	Limit  int    `json:"limit,omitempty"` // default 100, at most 1,000
+	// Newest lists by the time of creation instead, latest first. After is then the
+	// Next of the page before.
+	Newest bool `json:"newest,omitempty"`
 }
+
+// MaxKVPage is how many bytes of values make a page full, whatever its limit: it
+// ends with the item that reaches them.
+const MaxKVPage = 1 << 20
 
 // KVListReply is its reply; Next is "" on the last page, else the After of the
 // next.
@@ -145,10 +167,12 @@ type KVListReply struct {
 type KVSearch struct {
 	Query  string `json:"query"`
 	Prefix string `json:"prefix,omitempty"` // only keys that begin so
-	Limit  int    `json:"limit,omitempty"`  // default 20, at most 1,000
+	// Prefixes, where given, are further ones: at most 100, of which one is enough.
+	Prefixes []string `json:"prefixes,omitempty"`
+	Limit    int      `json:"limit,omitempty"` // default 20, at most 1,000
 }
 
-// KVSearchReply is its reply, best first.
+// KVSearchReply is its reply, best first; [MaxKVPage] holds for it too.
 type KVSearchReply struct {
 	Hits []Hit `json:"hits"`
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -75,25 +77,47 @@ func (s *Store) KVList(ctx context.Context, ns string, req sdk.KVList) (sdk.KVLi
 	reply := sdk.KVListReply{Items: []sdk.Item{}}
 	var w where
 	w.add(`ns = ` + w.arg(ns))
-	w.add(`key > ` + w.arg(req.After))
+	order := `key`
+	next := func(it sdk.Item) string { return it.Key }
+	switch {
+	case req.Newest:
+		order = `created_at DESC, key`
+		next = func(it sdk.Item) string { return fmt.Sprintf("%d/%s", int64(it.CreatedAt), it.Key) }
+		if req.After != "" {
+			at, key, _ := strings.Cut(req.After, "/")
+			ms, err := strconv.ParseInt(at, 10, 64)
+			if err != nil {
+				return sdk.KVListReply{}, sdk.Invalid("after", "is none of this order: send the next of the page before")
+			}
+			w.add(`created_at <= ` + w.arg(ms))
+			w.add(`(created_at < ` + w.arg(ms) + ` OR key > ` + w.arg(key) + `)`)
+		}
+	default:
+		w.add(`key > ` + w.arg(req.After))
+	}
 	w.prefix("key", req.Prefix)
 	w.add(`(expires_at = 0 OR expires_at > ` + w.arg(int64(s.cfg.Now())) + `)`)
-	err = s.read(ctx, `SELECT `+itemColumns+` FROM data`+w.text()+` ORDER BY key LIMIT `+w.arg(limit+1),
+	size := 0
+	err = s.read(ctx, `SELECT `+itemColumns+` FROM data`+w.text()+` ORDER BY `+order+` LIMIT `+w.arg(limit+1),
 		func(r *sql.Rows) error {
+			if len(reply.Items) == limit || size >= sdk.MaxKVPage { // there are more
+				reply.Next = next(reply.Items[len(reply.Items)-1])
+				return errFull
+			}
 			var it sdk.Item
 			err := scanItem(r, &it)
 			reply.Items = append(reply.Items, it)
+			size += len(it.Value)
 			return err
 		}, w.args...)
-	if err != nil {
+	if err != nil && !errors.Is(err, errFull) {
 		return sdk.KVListReply{}, fmt.Errorf("list plugin data: %w", err)
-	}
-	if len(reply.Items) > limit {
-		reply.Items = reply.Items[:limit]
-		reply.Next = reply.Items[limit-1].Key
 	}
 	return reply, nil
 }
+
+// errFull ends a query whose page is full.
+var errFull = errors.New("the page is full")
 
 // prefix restricts a column to what begins with p, as a range that an index can
 // serve: up to the least string that is greater than all of them.
@@ -105,14 +129,28 @@ func (w *where) prefix(column, p string) {
 	w.add(column + ` < ` + w.arg(p+string(utf8.MaxRune)))
 }
 
+// anyPrefix restricts a column to what begins with one of ps, if there are any.
+func (w *where) anyPrefix(column string, ps []string) {
+	var terms []string
+	for _, p := range ps {
+		terms = append(terms, column+` >= `+w.arg(p)+` AND `+column+` < `+w.arg(p+string(utf8.MaxRune)))
+	}
+	if len(terms) > 0 {
+		w.add(`(` + strings.Join(terms, ` OR `) + `)`)
+	}
+}
+
 // KVSearch implements runtime.Store.
 func (s *Store) KVSearch(ctx context.Context, ns string, req sdk.KVSearch) (sdk.KVSearchReply, error) {
 	limit, err := limitOf(req.Limit, 20)
 	if err != nil {
 		return sdk.KVSearchReply{}, err
 	}
-	if !clean(req.Query) || !clean(req.Prefix) {
+	if !clean(req.Query) || !clean(req.Prefix) || !clean(strings.Join(req.Prefixes, "")) {
 		return sdk.KVSearchReply{}, sdk.Invalid("query", "want UTF-8 without NUL")
+	}
+	if len(req.Prefixes) > maxPrefixes {
+		return sdk.KVSearchReply{}, sdk.Invalid("prefixes", "want at most %d, not %d", maxPrefixes, len(req.Prefixes))
 	}
 	reply := sdk.KVSearchReply{Hits: []sdk.Hit{}}
 	words := searchWords(req.Query)
@@ -124,25 +162,38 @@ func (s *Store) KVSearch(ctx context.Context, ns string, req sdk.KVSearch) (sdk.
 	w.add(match)
 	w.add(`ns = ` + w.arg(ns))
 	w.prefix("key", req.Prefix)
+	w.anyPrefix("key", req.Prefixes)
 	w.add(`(expires_at = 0 OR expires_at > ` + w.arg(int64(s.cfg.Now())) + `)`)
+	size := 0
 	err = s.read(ctx, `SELECT `+itemColumns+`, `+score+` AS score FROM `+from+w.text()+` ORDER BY score DESC, key LIMIT `+w.arg(limit),
 		func(r *sql.Rows) error {
+			if size >= sdk.MaxKVPage {
+				return errFull
+			}
 			var h sdk.Hit
 			err := scanItem(r, &h.Item, &h.Score)
 			reply.Hits = append(reply.Hits, h)
+			size += len(h.Value)
 			return err
 		}, w.args...)
-	if err != nil {
+	if err != nil && !errors.Is(err, errFull) {
 		return sdk.KVSearchReply{}, fmt.Errorf("search plugin data: %w", err)
 	}
 	return reply, nil
 }
 
-// searchWords are the words of a person's query, of which one is enough: letters
-// and digits only, so that nothing in them is syntax. Words that every sentence has
-// are left out, unless there are no others.
+// textWords cuts a text into words, letters and digits only. What is stored and what
+// is asked for are cut alike: left to itself, PostgreSQL would make one word of an
+// address or a path.
+func textWords(text string) []string {
+	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
+}
+
+// searchWords are the words of a person's query, of which one is enough: nothing in
+// them is syntax. Words that every sentence has are left out, unless there are no
+// others.
 func searchWords(query string) []string {
-	words := strings.FieldsFunc(strings.ToLower(query), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
+	words := textWords(query)
 	if len(words) > maxWords {
 		words = words[:maxWords]
 	}
@@ -159,6 +210,8 @@ func searchWords(query string) []string {
 }
 
 const (
+	maxPrefixes = 100
+
 	maxWords  = 64
 	stopWords = " a an and are as at be but by did do does for from had has have how i in is it its me my of on or our " +
 		"she he that the their them they this to was we were what when where which who whom whose why will with you your "

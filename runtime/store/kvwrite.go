@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -27,6 +28,7 @@ type dataArg struct {
 type written struct {
 	item sdk.Item // after a set
 	hit  bool     // created, or deleted
+	late bool     // in place of what had expired
 }
 
 // KVSet implements runtime.Store.
@@ -35,7 +37,7 @@ func (s *Store) KVSet(ctx context.Context, ns string, fence runtime.Fence, req s
 	if err != nil {
 		return sdk.KVSetReply{}, err
 	}
-	return sdk.KVSetReply{Item: done[0].item, Created: done[0].hit}, nil
+	return sdk.KVSetReply{Item: done[0].item, Created: done[0].hit, Expired: done[0].late}, nil
 }
 
 // KVDelete implements runtime.Store.
@@ -59,7 +61,7 @@ func (s *Store) KVApply(ctx context.Context, ns string, fence runtime.Fence, req
 	reply := sdk.KVApplyReply{Results: make([]sdk.KVResult, len(done))}
 	for i, d := range done {
 		key, _ := req.Writes[i].Key()
-		reply.Results[i] = sdk.KVResult{Key: key, Version: d.item.Version}
+		reply.Results[i] = sdk.KVResult{Key: key, Version: d.item.Version, Expired: d.late}
 		if req.Writes[i].Set != nil {
 			reply.Results[i].Created = d.hit
 		} else {
@@ -95,6 +97,8 @@ func checkSet(set *sdk.KVSet) error {
 		return sdk.Invalid("text", "want UTF-8 without NUL")
 	case set.TTL < 0:
 		return sdk.Invalid("ttl", "must not be negative")
+	case set.As != nil && (set.As.Version < 1 || set.As.CreatedAt < 1 || set.As.UpdatedAt < 1 || set.As.ExpiresAt < 0):
+		return sdk.Invalid("as", "want a version from 1 and the times of creation and change")
 	}
 	return nil
 }
@@ -109,6 +113,7 @@ type datum struct {
 	item  sdk.Item
 	text  string
 	dirty bool
+	late  bool // it had expired
 }
 
 // data reads the rows that a set names, plays the requests one after the other in
@@ -147,8 +152,8 @@ func (a *dataArg) play(now sdk.Time, rows map[place]*datum) error {
 		key, _ := w.Key()
 		d := rows[place{a.ns, key}]
 		if w.Delete != nil {
-			a.done = append(a.done, written{hit: d.item.Version > 0})
-			d.item, d.text, d.dirty = sdk.Item{}, "", true
+			a.done = append(a.done, written{hit: d.item.Version > 0, late: d.late})
+			d.item, d.text, d.dirty, d.late = sdk.Item{}, "", true, false
 			continue
 		}
 		created := d.item.Version == 0
@@ -159,8 +164,11 @@ func (a *dataArg) play(now sdk.Time, rows map[place]*datum) error {
 		if w.Set.TTL > 0 {
 			it.ExpiresAt = now.Add(max(w.Set.TTL.Std(), 1e6))
 		}
-		d.item, d.text, d.dirty = it, w.Set.Text, true
-		a.done = append(a.done, written{item: it, hit: created})
+		if as := w.Set.As; as != nil {
+			it.Version, it.CreatedAt, it.UpdatedAt, it.ExpiresAt = as.Version, as.CreatedAt, as.UpdatedAt, as.ExpiresAt
+		}
+		a.done = append(a.done, written{item: it, hit: created, late: d.late})
+		d.item, d.text, d.dirty, d.late = it, strings.Join(textWords(w.Set.Text), " "), true, false
 	}
 	return nil
 }
@@ -194,7 +202,7 @@ func (t *tick) readData(args []*dataArg) (map[place]*datum, error) {
 			return err
 		}
 		if d.item.ExpiresAt > 0 && d.item.ExpiresAt <= t.now {
-			d.item = sdk.Item{}
+			d.item, d.late = sdk.Item{}, true
 		}
 		rows[p] = &d
 		return nil

@@ -61,7 +61,7 @@ func (t *tick) prune(a *pruneArg) error {
 		at   int64
 	}{
 		{`DELETE FROM deliveries WHERE ` + t.dialect.among(`mark`, `SELECT mark FROM deliveries WHERE created < $1 LIMIT $2`), int64(q.EventsBefore)},
-		{`DELETE FROM data WHERE ` + t.dialect.among(`id`, `SELECT id FROM data WHERE expires_at > 0 AND expires_at <= $1 LIMIT $2`), int64(q.Now)},
+		{`DELETE FROM data WHERE ` + t.dialect.among(`id`, `SELECT id FROM data WHERE expires_at > 0 AND expires_at <= $1 LIMIT $2`), int64(q.Now.Add(-keptExpired))},
 	} {
 		n, err := t.exec(d.text, d.at, q.Limit)
 		if err != nil {

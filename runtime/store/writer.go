@@ -20,6 +20,7 @@ type verb int
 const (
 	verbSubmit verb = iota
 	verbData
+	verbClear
 	verbPublish
 	verbAppend
 	verbOperate
@@ -263,9 +264,6 @@ func (t *tick) commit(set []*request) (err error) {
 	if err := t.settle(); err != nil {
 		return err
 	}
-	if err := t.announce(); err != nil {
-		return err
-	}
 	if err := t.appendLog(); err != nil {
 		return err
 	}
@@ -278,6 +276,8 @@ func (t *tick) verb(v verb, reqs []*request) error {
 		return t.submit(args[*submitArg](reqs))
 	case verbData:
 		return t.data(args[*dataArg](reqs))
+	case verbClear:
+		return each(reqs, t.clearData)
 	case verbPublish:
 		return t.publish(args[*publishArg](reqs))
 	case verbAppend:

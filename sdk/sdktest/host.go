@@ -30,7 +30,6 @@ type Host struct {
 	// request. Submitted is what was asked for.
 	Answer    func(op string, request json.RawMessage) (any, error)
 	Submitted []sdk.Submission
-	Kinds     []sdk.KindInfo             // what kinds.list tells
 	Steps     map[string]json.RawMessage // recorded values, by name and occurrence ("step 1#1")
 	Now       func() sdk.Time
 
@@ -106,6 +105,10 @@ func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, err
 		return answer(h, request, h.list)
 	case sdk.OpKVSearch:
 		return answer(h, request, h.search)
+	case sdk.OpKVCount:
+		return answer(h, request, h.count)
+	case sdk.OpKVClear:
+		return answer(h, request, h.clear)
 	case sdk.OpPublish:
 		return answer(h, request, h.publish)
 	case sdk.OpSecretGet:
@@ -116,8 +119,6 @@ func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, err
 		return answer(h, request, h.stepPut)
 	case sdk.OpSubmit, sdk.OpRun, sdk.OpAwait, sdk.OpApprove:
 		return h.operation(op, request)
-	case sdk.OpKindsList:
-		return json.Marshal(sdk.KindsReply{Kinds: h.Kinds})
 	case sdk.OpHTTPStart, sdk.OpHTTPRead, sdk.OpHTTPClose:
 		return h.http(ctx, op, request)
 	}
@@ -136,134 +137,6 @@ func answer[Q, R any](h *Host, request []byte, f func(Q) (R, error)) ([]byte, er
 		return nil, err
 	}
 	return json.Marshal(r)
-}
-
-// live returns an item that has not expired.
-func (h *Host) live(key string) (StoredItem, bool) {
-	it, ok := h.Items[key]
-	if ok && it.ExpiresAt != 0 && it.ExpiresAt <= h.Now() {
-		delete(h.Items, key)
-		return StoredItem{}, false
-	}
-	return it, ok
-}
-
-func (h *Host) get(q sdk.KVGet) (sdk.KVGetReply, error) {
-	if it, ok := h.live(q.Key); ok {
-		return sdk.KVGetReply{Item: &it.Item}, nil
-	}
-	return sdk.KVGetReply{}, nil
-}
-
-func (h *Host) set(q sdk.KVSet) (sdk.KVSetReply, error) {
-	old, ok := h.live(q.Key)
-	if err := wantVersion(q.Key, q.IfVersion, old.Version); err != nil {
-		return sdk.KVSetReply{}, err
-	}
-	if q.Key == "" || len(q.Key) > 512 {
-		return sdk.KVSetReply{}, sdk.Invalid("key", "want 1 to 512 bytes")
-	}
-	it := StoredItem{Text: q.Text, Item: sdk.Item{Key: q.Key, Value: q.Value, Version: old.Version + 1, CreatedAt: old.CreatedAt, UpdatedAt: h.Now()}}
-	if !ok {
-		it.CreatedAt = it.UpdatedAt
-	}
-	if q.TTL > 0 {
-		it.ExpiresAt = it.UpdatedAt.Add(q.TTL.Std())
-	}
-	h.Items[q.Key] = it
-	return sdk.KVSetReply{Item: it.Item, Created: !ok}, nil
-}
-
-func wantVersion(key string, want *int64, have int64) error {
-	if want != nil && *want != have {
-		return sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d", key, have, *want)
-	}
-	return nil
-}
-
-func (h *Host) remove(q sdk.KVDelete) (sdk.KVDeleteReply, error) {
-	old, ok := h.live(q.Key)
-	if err := wantVersion(q.Key, q.IfVersion, old.Version); err != nil {
-		return sdk.KVDeleteReply{}, err
-	}
-	delete(h.Items, q.Key)
-	return sdk.KVDeleteReply{Deleted: ok}, nil
-}
-
-// apply checks every condition before it writes anything.
-func (h *Host) apply(q sdk.KVApply) (sdk.KVApplyReply, error) {
-	if err := q.Check(); err != nil {
-		return sdk.KVApplyReply{}, err
-	}
-	for _, w := range q.Writes {
-		key, want := w.Key()
-		old, _ := h.live(key)
-		if err := wantVersion(key, want, old.Version); err != nil {
-			return sdk.KVApplyReply{}, err
-		}
-		if key == "" || len(key) > 512 {
-			return sdk.KVApplyReply{}, sdk.Invalid("key", "want 1 to 512 bytes")
-		}
-	}
-	var r sdk.KVApplyReply
-	for _, w := range q.Writes {
-		if w.Delete != nil {
-			d, _ := h.remove(*w.Delete)
-			r.Results = append(r.Results, sdk.KVResult{Key: w.Delete.Key, Deleted: d.Deleted})
-			continue
-		}
-		s, _ := h.set(*w.Set)
-		r.Results = append(r.Results, sdk.KVResult{Key: w.Set.Key, Version: s.Item.Version, Created: s.Created})
-	}
-	return r, nil
-}
-
-func (h *Host) list(q sdk.KVList) (sdk.KVListReply, error) {
-	r := sdk.KVListReply{Items: []sdk.Item{}}
-	limit := cmp.Or(q.Limit, 100)
-	for _, key := range h.keys(q.Prefix) {
-		if key <= q.After {
-			continue
-		}
-		if len(r.Items) == limit {
-			r.Next = r.Items[limit-1].Key
-			break
-		}
-		r.Items = append(r.Items, h.Items[key].Item)
-	}
-	return r, nil
-}
-
-func (h *Host) keys(prefix string) []string {
-	var out []string
-	for key := range h.Items {
-		if _, ok := h.live(key); ok && strings.HasPrefix(key, prefix) {
-			out = append(out, key)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// search counts the words of the query that a text contains; the runtime's own
-// ranking is finer.
-func (h *Host) search(q sdk.KVSearch) (sdk.KVSearchReply, error) {
-	r := sdk.KVSearchReply{Hits: []sdk.Hit{}}
-	words := strings.Fields(strings.ToLower(q.Query))
-	for _, key := range h.keys(q.Prefix) {
-		score := 0.0
-		for _, w := range words {
-			if strings.Contains(strings.ToLower(h.Items[key].Text), strings.Trim(w, "?!.,")) {
-				score++
-			}
-		}
-		if score > 0 {
-			r.Hits = append(r.Hits, sdk.Hit{Item: h.Items[key].Item, Score: score})
-		}
-	}
-	slices.SortStableFunc(r.Hits, func(a, b sdk.Hit) int { return cmp.Compare(b.Score, a.Score) })
-	r.Hits = r.Hits[:min(len(r.Hits), cmp.Or(q.Limit, 20))]
-	return r, nil
 }
 
 func (h *Host) publish(e sdk.Event) (sdk.PublishReply, error) {

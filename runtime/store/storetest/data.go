@@ -183,6 +183,16 @@ func testDataSearch(t *testing.T, open Open) {
 			t.Errorf("%q finds %v, want %s", query, got, want)
 		}
 	}
+	// Words are words whatever stands between them.
+	mixed := "mail bob@example.org, see https://example.org/a/path.html?x=1 or build-4.2.1 of 2026-01-31, snake_case ÜBER"
+	if _, err := f.Store.KVSet(ctx, "mixed", runtime.Fence{}, sdk.KVSet{Key: "m", Value: json.RawMessage(`1`), Text: mixed}); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{"bob", "example", "bob@example.org", "path", "html", "build 4", "2026", "31", "case", "snake_case", "über"} {
+		if got := search("mixed", sdk.KVSearch{Query: query}); len(got) != 1 {
+			t.Errorf("%q is not found", query)
+		}
+	}
 	if got := search("other", sdk.KVSearch{Query: "bob"}); got != nil {
 		t.Errorf("another namespace finds %v", got)
 	}

@@ -21,7 +21,6 @@ import (
 type Options struct {
 	OnCommit  func(runtime.Commit)
 	Outbox    func(events []sdk.Event) error
-	Ends      func() []string
 	Now       func() sdk.Time
 	MaxEvents int64
 	MaxBytes  int64
@@ -53,12 +52,14 @@ func Run(t *testing.T, open Open) {
 		{"SameTick", testSameTick},
 		{"List", testList},
 		{"Publish", testPublish},
-		{"Ends", testEnds},
 		{"Data", testData},
 		{"DataTTL", testDataTTL},
 		{"DataSearch", testDataSearch},
 		{"Apply", testApply},
 		{"ApplyTogether", testApplyTogether},
+		{"DataBulk", testDataBulk},
+		{"DataPages", testDataPages},
+		{"DataStamp", testDataStamp},
 		{"Prune", testPrune},
 		{"Steps", testSteps},
 		{"Waiting", testWaiting},
