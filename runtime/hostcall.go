@@ -171,6 +171,8 @@ func (a *attempt) Call(ctx context.Context, op string, request []byte) ([]byte, 
 		return serve(request, func(q sdk.AwaitRequest) (sdk.AwaitReply, error) { return a.awaitAnswer(ctx, q) })
 	case sdk.OpApprove:
 		return serve(request, func(q sdk.ApproveRequest) (sdk.Decision, error) { return a.approve(ctx, q) })
+	case sdk.OpKindsList:
+		return json.Marshal(sdk.KindsReply{Kinds: a.r.registry.list()})
 	case sdk.OpPublish:
 		return serve(request, func(e sdk.Event) (sdk.PublishReply, error) {
 			e.Hops, e.TraceParent = a.hops+1, a.trace

@@ -29,7 +29,8 @@ func (r *Runtime) Publish(ctx context.Context, events []sdk.Event) ([]string, er
 }
 
 // OnPublish sets who hears of published events after their commit. It is for buses
-// that cannot join the store's transaction, and is set before Run.
+// that cannot join the store's transaction, is set before Run, and must not block: the
+// ends of tasks come from the writer's goroutine.
 func (r *Runtime) OnPublish(f func(events []sdk.Event)) { r.onPublish = f }
 
 func (r *Runtime) publish(ctx context.Context, fence Fence, events []sdk.Event) ([]string, error) {

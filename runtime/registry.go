@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -26,6 +27,8 @@ type registry struct {
 	mu      sync.RWMutex
 	plugins map[string]*entry // by name
 	kinds   map[string]*entry // by kind
+
+	ends atomic.Pointer[[]string] // the types of end events that are subscribed to
 }
 
 type entry struct {
@@ -211,6 +214,7 @@ func (g *registry) swap(old, e *entry) {
 	for k := range e.kinds {
 		g.kinds[k] = e
 	}
+	g.wantedEnds()
 }
 
 // lookup returns what is known of a kind, or nils.
@@ -222,6 +226,21 @@ func (g *registry) lookup(name string) (*entry, *kind) {
 		return nil, nil
 	}
 	return e, e.kinds[name]
+}
+
+// list describes every kind, in the order of their names.
+func (g *registry) list() []sdk.KindInfo {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	out := make([]sdk.KindInfo, 0, len(g.kinds))
+	for name, e := range g.kinds {
+		k := e.kinds[name]
+		out = append(out, sdk.KindInfo{Kind: name, Plugin: e.info.Name, Description: k.Description,
+			PayloadSchema: k.PayloadSchema, Example: k.Example, Tool: k.Tool, ReadOnly: k.ReadOnly, Idempotent: k.Idempotent,
+			Available: e.plugin != nil})
+	}
+	slices.SortFunc(out, func(a, b sdk.KindInfo) int { return strings.Compare(a.Kind, b.Kind) })
+	return out
 }
 
 // current reports whether an entry is the one that takes attempts.

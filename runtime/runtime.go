@@ -253,8 +253,9 @@ func (r *Runtime) Limits() Limits { return r.cfg.Limits }
 // which wants an open store: hand Hook.Committed to the store, then set Hook.To.
 // Commits before that wake nobody, which nobody misses.
 type Hook struct {
-	mu sync.RWMutex
-	to func(Commit)
+	mu   sync.RWMutex
+	to   func(Commit)
+	ends func() []string
 }
 
 // Committed is the store's commit hook.
@@ -264,6 +265,23 @@ func (h *Hook) Committed(c Commit) {
 	if h.to != nil {
 		h.to(c)
 	}
+}
+
+// Ends is what the store asks for the end events that somebody subscribes to.
+func (h *Hook) Ends() []string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.ends == nil {
+		return nil
+	}
+	return h.ends()
+}
+
+// EndsFrom sets who knows them: [Runtime.WantedEnds].
+func (h *Hook) EndsFrom(f func() []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ends = f
 }
 
 // To sets who hears of commits.
@@ -284,6 +302,9 @@ func (r *Runtime) Committed(c Commit) {
 		r.dispatch.due(c.NextDue)
 	}
 	r.answered(c)
+	if len(c.Ends) > 0 && r.onPublish != nil {
+		r.onPublish(c.Ends)
+	}
 	for _, told := range c.Cancels {
 		r.told(told)
 	}

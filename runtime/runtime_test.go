@@ -41,7 +41,7 @@ func setup(t *testing.T, cfg runtime.Config, handlers ...sdk.Registration) *engi
 func open(t *testing.T, path string, cfg runtime.Config, handlers ...sdk.Registration) *engine {
 	t.Helper()
 	var hook runtime.Hook
-	s, err := store.Open(t.Context(), store.Config{Path: path, OnCommit: hook.Committed, MaxEvents: 50})
+	s, err := store.Open(t.Context(), store.Config{Path: path, OnCommit: hook.Committed, Ends: hook.Ends, MaxEvents: 50})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +54,7 @@ func open(t *testing.T, path string, cfg runtime.Config, handlers ...sdk.Registr
 		t.Fatal(err)
 	}
 	hook.To(r.Committed)
+	hook.EndsFrom(r.WantedEnds)
 	e := &engine{T: t, Runtime: r, store: s, path: path}
 	if len(handlers) > 0 {
 		e.load(handlers...)
@@ -710,6 +711,44 @@ func TestManifestsOutliveARestart(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("the schema is forgotten: %+v, %v", out, err)
 		}
+	}
+}
+
+// TestKindsList: a plugin hears of the kinds of all, and which are there.
+func TestKindsList(t *testing.T) {
+	lists := handler("t.lists", func(ctx context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		list, err := sdk.Kinds(ctx, h)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(list)
+	})
+	read := echo
+	read.Kind, read.ReadOnly, read.PayloadSchema = "t.read", true, json.RawMessage(`{"type":"object"}`)
+	e := setup(t, runtime.Config{}, lists, read)
+	other := echo
+	other.Kind = "other.echo"
+	if err := e.SetPlugin(t.Context(), runtime.Plugin{Name: "other", Plugin: sdk.New(sdk.Info{Name: "other", Version: "1"}, other)}); err != nil {
+		t.Fatal(err)
+	}
+	e.RemovePlugin("other")
+	var got []sdk.KindInfo
+	task := e.wait(e.submit(sdk.Submission{Kind: "t.lists"}).ID)
+	if err := json.Unmarshal(task.Result, &got); err != nil {
+		t.Fatalf("%v: %s %v", err, task.State, task.Error)
+	}
+	seen := map[string]sdk.KindInfo{}
+	for _, k := range got {
+		seen[k.Kind] = k
+	}
+	if k := seen["t.read"]; !k.Available || !k.ReadOnly || k.Plugin != "t" || string(k.PayloadSchema) != `{"type":"object"}` {
+		t.Errorf("t.read: %+v", k)
+	}
+	if k, known := seen["other.echo"]; !known || k.Available {
+		t.Errorf("of a plugin that is gone: %+v, %v", k, known)
+	}
+	if !slices.IsSortedFunc(got, func(a, b sdk.KindInfo) int { return strings.Compare(a.Kind, b.Kind) }) || len(seen) < 5 {
+		t.Errorf("kinds %v", got)
 	}
 }
 

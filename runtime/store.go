@@ -373,14 +373,15 @@ type PruneRequest struct {
 // another for the commits of other runtimes. The func must not block and must not
 // call the store.
 type Commit struct {
-	Head      int64    // the log's position after it
-	Tasks     []Change // each task whose log grew, once
-	Published []string // types of published events
-	Queues    bool     // a queue was paused or resumed
-	Queued    bool     // some task became ready to start
-	NextDue   sdk.Time // the earliest run_at that it scheduled; 0: none
-	Cancels   []Told   // attempts whose end was asked for
-	Answered  []Fence  // parked attempts that got an answer and still wait for others
+	Head      int64       // the log's position after it
+	Tasks     []Change    // each task whose log grew, once
+	Published []string    // types of published events
+	Ends      []sdk.Event // end events for a bus that cannot join the transaction
+	Queues    bool        // a queue was paused or resumed
+	Queued    bool        // some task became ready to start
+	NextDue   sdk.Time    // the earliest run_at that it scheduled; 0: none
+	Cancels   []Told      // attempts whose end was asked for
+	Answered  []Fence     // parked attempts that got an answer and still wait for others
 
 	Remote bool // another runtime committed
 	All    bool // Tasks and Published do not name everything

@@ -50,6 +50,12 @@ type HandlerInfo struct {
 
 	// Tool marks a kind that an assistant may offer to a model.
 	Tool bool `json:"tool,omitempty"`
+
+	// ReadOnly says that a task of this kind changes nothing, Idempotent that doing
+	// it twice with the same payload is the same as once. Either lets a caller
+	// repeat a call whose outcome a crash has hidden.
+	ReadOnly   bool `json:"read_only,omitempty"`
+	Idempotent bool `json:"idempotent,omitempty"`
 }
 
 // RetryPolicy spaces attempts: the n-th retry waits a random time between 0 and

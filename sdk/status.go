@@ -35,6 +35,8 @@ type KindStatus struct {
 	ResultSchema  json.RawMessage `json:"result_schema"`
 	Example       json.RawMessage `json:"example"`
 	Tool          bool            `json:"tool"`
+	ReadOnly      bool            `json:"read_only"`  // changes nothing
+	Idempotent    bool            `json:"idempotent"` // twice is the same as once
 }
 
 // SystemStatus is the system object that clients see.

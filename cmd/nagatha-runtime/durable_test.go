@@ -71,6 +71,18 @@ func TestDurable(t *testing.T) {
 			`{"results":[{"results":[{"n":1},{"n":1},{"n":1}]},{"results":[{"n":1},{"n":1},{"n":1}]}]}`)
 		d.wantResult(d.submit(`{"kind":"demo.steps","payload":{"steps":4,"crash_after":2}}`), `{"steps":4,"ran":[1,1,1,1]}`)
 
+		m := d.await(d.submit(`{"kind":"demo.kinds"}`))
+		seen := map[string]map[string]any{}
+		result, _ := m["result"].(map[string]any)
+		list, _ := result["kinds"].([]any)
+		for _, k := range list {
+			k := k.(map[string]any)
+			seen[k["kind"].(string)] = k
+		}
+		if echo := seen["demo.echo"]; echo["available"] != true || echo["read_only"] != true || seen["demo.publish"]["read_only"] != false || len(seen) < 10 || seen["system.refresh_status"] != nil {
+			t.Errorf("kinds: %v", m)
+		}
+
 		// Many wait at once, more than there are instances; the runtime dies.
 		var waits []string
 		for range 10 {
@@ -90,8 +102,8 @@ func TestDurable(t *testing.T) {
 		for i, id := range waits {
 			d.wantResult(id, fmt.Sprintf(`{"i":%d}`, i))
 		}
-		_, m := d.rest("GET", "/api/v1/approvals", "")
-		list, _ := m["approvals"].([]any)
+		_, m = d.rest("GET", "/api/v1/approvals", "")
+		list, _ = m["approvals"].([]any)
 		if len(list) != 1 {
 			t.Fatalf("approvals: %v", m)
 		}

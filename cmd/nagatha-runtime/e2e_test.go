@@ -47,6 +47,7 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	build("demo.wasm", "plugins/demo", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	build("demo", "plugins/demo", "CGO_ENABLED=0")
 	build("mcp", "plugins/mcp", "CGO_ENABLED=0")
+	build("watcher", "cmd/nagatha-runtime/testdata/watcher", "CGO_ENABLED=0")
 	return dir, err
 })
 

@@ -77,6 +77,7 @@ func wire(ctx context.Context, cfg *config.Config, log *slog.Logger, listener ne
 	sc := store.Config{
 		Path: filepath.Join(cfg.DataDir, "nagatha.db"), URL: cfg.StoreURL, OnCommit: hook.Committed,
 		Verbs: bus.Verbs(), Migrations: []store.Migrations{{Name: "bus", FS: bus.Migrations()}},
+		Ends:      hook.Ends,
 		MaxEvents: cfg.Limits.EventsPerTask, MaxBytes: cfg.Limits.BytesPerTask, Logger: log,
 	}
 	if cfg.Bus == "sql" {
@@ -117,6 +118,7 @@ func wire(ctx context.Context, cfg *config.Config, log *slog.Logger, listener ne
 	if r.runtime, err = runtime.New(rc); err != nil {
 		return nil, err
 	}
+	hook.EndsFrom(r.runtime.WantedEnds)
 	if err = r.wireBus(&hook); err != nil {
 		return nil, err
 	}

@@ -23,21 +23,21 @@ func plugin() sdk.Plugin {
 		Capabilities:  []string{"publish", "http", "store", "submit", "await", "approve"},
 		Subscriptions: []sdk.Subscription{{Type: "demo.ping", Kind: "demo.pong"}},
 	},
-		sdk.Func(kind("echo", "Returns its payload.", `{}`, `{}`, `{"hello":"world"}`), echo),
-		sdk.Func(kind("countdown", "Takes some steps, telling how far it is.",
+		sdk.Func(reads("echo", "Returns its payload.", `{}`, `{}`, `{"hello":"world"}`), echo),
+		sdk.Func(reads("countdown", "Takes some steps, telling how far it is.",
 			`{"type":"object","additionalProperties":false,"properties":{
 				"steps":{"type":"integer","minimum":0,"maximum":100000,"default":10},
 				"interval":{"type":"string","default":"100ms","description":"between two steps"}}}`,
 			`{"type":"object","required":["steps"],"properties":{"steps":{"type":"integer"}}}`,
 			`{"steps":3,"interval":"10ms"}`), countdown),
-		sdk.Func(kind("stream", "Streams a text as output.",
+		sdk.Func(reads("stream", "Streams a text as output.",
 			`{"type":"object","additionalProperties":false,"required":["text"],"properties":{
 				"text":{"type":"string"},
 				"chunk":{"type":"integer","minimum":1,"default":8,"description":"characters at a time"},
 				"interval":{"type":"string","default":"0s"}}}`,
 			`{"type":"object","required":["characters"],"properties":{"characters":{"type":"integer"}}}`,
 			`{"text":"Hello, world"}`), stream),
-		sdk.Func(kind("fail", "Fails the first attempts, or for good.",
+		sdk.Func(reads("fail", "Fails the first attempts, or for good.",
 			`{"type":"object","additionalProperties":false,"properties":{
 				"times":{"type":"integer","minimum":0,"default":0,"description":"0: every attempt"},
 				"permanent":{"type":"boolean"},
@@ -48,7 +48,7 @@ func plugin() sdk.Plugin {
 			`{"type":"object","additionalProperties":false,"required":["how"],"properties":{
 				"how":{"enum":["panic","exit","oom","spin","deadlock"]}}}`,
 			`{}`, `{"how":"panic"}`), crash),
-		sdk.Func(kind("fetch", "Fetches a URL through the host; needs the grant http.",
+		sdk.Func(reads("fetch", "Fetches a URL through the host; needs the grant http.",
 			`{"type":"object","additionalProperties":false,"required":["url"],"properties":{"url":{"type":"string"}}}`,
 			`{"type":"object","required":["status","headers","body"],"properties":{
 				"status":{"type":"integer"},"headers":{"type":"object"},"body":{"type":"string"}}}`,
@@ -84,7 +84,11 @@ func plugin() sdk.Plugin {
 				"timeout":{"type":"string","description":"a rejection after that"}}}`,
 			`{"type":"object","required":["approved"],"properties":{"approved":{"type":"boolean"}}}`,
 			`{"question":"May I?"}`), ask),
-		sdk.Func(kind("pong", "Returns the event that started it.",
+		sdk.Func(reads("kinds", "Lists the kinds that this plugin may submit; needs the grant submit.",
+			`{"type":"object","additionalProperties":false}`,
+			`{"type":"object","required":["kinds"],"properties":{"kinds":{"type":"array","items":{"type":"object","required":["kind","plugin","available"]}}}}`,
+			`{}`), kinds),
+		sdk.Func(reads("pong", "Returns the event that started it.",
 			`{"type":"object","additionalProperties":false,"required":["event"],"properties":{"event":{"type":"object"}}}`,
 			`{"type":"object"}`, `{"event":{"id":"1","source":"me","type":"demo.ping"}}`), pong),
 	)
@@ -93,6 +97,13 @@ func plugin() sdk.Plugin {
 func kind(name, description, payload, result, example string) sdk.HandlerInfo {
 	return sdk.HandlerInfo{Kind: "demo." + name, Description: description,
 		PayloadSchema: json.RawMessage(payload), ResultSchema: json.RawMessage(result), Example: json.RawMessage(example)}
+}
+
+// reads is a kind that changes nothing, so that a call may be repeated.
+func reads(name, description, payload, result, example string) sdk.HandlerInfo {
+	h := kind(name, description, payload, result, example)
+	h.ReadOnly = true
+	return h
 }
 
 func echo(_ context.Context, _ sdk.Host, in json.RawMessage) (json.RawMessage, error) { return in, nil }
@@ -224,6 +235,11 @@ func publish(ctx context.Context, host sdk.Host, in struct {
 }) (any, error) {
 	id, err := sdk.Publish(ctx, host, sdk.Event{Type: in.Type, Data: in.Data})
 	return map[string]string{"id": id}, err
+}
+
+func kinds(ctx context.Context, host sdk.Host, _ struct{}) (any, error) {
+	list, err := sdk.Kinds(ctx, host)
+	return sdk.KindsReply{Kinds: list}, err
 }
 
 func pong(_ context.Context, _ sdk.Host, in struct {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,14 +18,17 @@ import (
 )
 
 // engineHost is the engine's end: it records what gets through.
-type engineHost struct{ calls []string }
+type engineHost struct {
+	calls []string
+	reply string // default {}
+}
 
 func (*engineHost) Progress(float64, float64, string) {}
 func (*engineHost) Log(slog.Level, string, ...any)    {}
 func (*engineHost) Output(string, []byte)             {}
 func (e *engineHost) Call(_ context.Context, op string, _ []byte) ([]byte, error) {
 	e.calls = append(e.calls, op)
-	return []byte("{}"), nil
+	return []byte(cmp.Or(e.reply, "{}")), nil
 }
 
 func newGuard(t *testing.T, grant Grant) (*guard, *engineHost, *[]Audit) {
@@ -44,7 +48,7 @@ func code(err error) sdk.Code { return sdk.CodeOf(err) }
 func TestGuardIsTheOnlyDoor(t *testing.T) {
 	g, inner, audits := newGuard(t, Grant{})
 	ops := []string{sdk.OpKVGet, sdk.OpKVSet, sdk.OpKVDelete, sdk.OpKVApply, sdk.OpKVList, sdk.OpKVSearch, sdk.OpKVCount, sdk.OpKVClear, sdk.OpPublish,
-		sdk.OpHTTPStart, sdk.OpHTTPRead, sdk.OpHTTPClose, sdk.OpSecretGet, sdk.OpSubmit, sdk.OpRun, sdk.OpAwait, sdk.OpApprove}
+		sdk.OpHTTPStart, sdk.OpHTTPRead, sdk.OpHTTPClose, sdk.OpSecretGet, sdk.OpSubmit, sdk.OpRun, sdk.OpKindsList, sdk.OpAwait, sdk.OpApprove}
 	for _, op := range ops {
 		if _, err := g.Call(t.Context(), op, []byte(`{}`)); code(err) != sdk.CodeCapabilityDenied {
 			t.Errorf("%s without a grant: %v", op, err)
@@ -87,6 +91,16 @@ func TestGuardGrants(t *testing.T) {
 	}
 	if _, err := sdk.Secret(t.Context(), g, "OTHER"); code(err) != sdk.CodeCapabilityDenied {
 		t.Error(err)
+	}
+}
+
+// TestKindsAreThoseOfTheGrant: a plugin hears of no kind that it may not submit.
+func TestKindsAreThoseOfTheGrant(t *testing.T) {
+	g, inner, _ := newGuard(t, Grant{Submit: []string{"memory.*", "demo.echo"}})
+	inner.reply = `{"kinds":[{"kind":"demo.echo","plugin":"demo","read_only":true,"available":true},{"kind":"demo.fail"},{"kind":"memory.set"},{"kind":"system.cleanup_old_data"}]}`
+	got, err := sdk.Kinds(t.Context(), g)
+	if err != nil || len(got) != 2 || got[0].Kind != "demo.echo" || !got[0].ReadOnly || !got[0].Available || got[1].Kind != "memory.set" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +46,7 @@ var operations = map[string]operation{
 	sdk.OpStepPut:    {do: engine(sdk.OpStepPut)},
 	sdk.OpSubmit:     {grant: "submit", target: taskKinds, do: engine(sdk.OpSubmit)},
 	sdk.OpRun:        {grant: "submit", target: taskKinds, do: engine(sdk.OpRun)},
+	sdk.OpKindsList:  {grant: "submit", do: kindsList},
 	sdk.OpAwait:      {grant: "await", do: engine(sdk.OpAwait)},
 	sdk.OpApprove:    {grant: "approve", do: engine(sdk.OpApprove)},
 	sdk.OpPublish:    {grant: "publish", target: eventType, do: engine(sdk.OpPublish)},
@@ -169,6 +171,21 @@ func taskKinds(grant Grant, request []byte) (string, bool) {
 		}
 	}
 	return q.Tasks[0].Kind, true
+}
+
+// kindsList leaves out what the plugin may not submit.
+func kindsList(g *guard, ctx context.Context, request []byte) ([]byte, error) {
+	b, err := g.Host.Call(ctx, sdk.OpKindsList, request)
+	if err != nil {
+		return nil, err
+	}
+	all, err := decode[sdk.KindsReply](sdk.OpKindsList, b)
+	if err != nil {
+		return nil, err
+	}
+	grant := g.version.plugin.cfg.Grant
+	all.Kinds = slices.DeleteFunc(all.Kinds, func(k sdk.KindInfo) bool { return !grant.submits(k.Kind) })
+	return json.Marshal(all)
 }
 
 func secretName(grant Grant, request []byte) (string, bool) {

@@ -240,7 +240,7 @@ func (p *plugin) status() sdk.PluginStatus {
 	for _, h := range p.info.Handlers {
 		s.Kinds = append(s.Kinds, sdk.KindStatus{Kind: h.Kind, Description: h.Description,
 			PayloadSchema: orNull(h.PayloadSchema), ResultSchema: orNull(h.ResultSchema),
-			Example: orNull(h.Example), Tool: h.Tool})
+			Example: orNull(h.Example), Tool: h.Tool, ReadOnly: h.ReadOnly, Idempotent: h.Idempotent})
 	}
 	l := p.cfg.Limits
 	for name, n := range map[string]int64{"memory": l.Memory, "instances": int64(l.Instances), "concurrency": int64(l.Concurrency)} {

@@ -43,6 +43,9 @@ type Config struct {
 	// Outbox hands published events to the bus within the transaction that
 	// stores them.
 	Outbox func(tx Tx, events []sdk.Event) error
+	// Ends says which types of end events plugins subscribe to now; those of ended
+	// tasks are handed to Outbox too. It is called in the writer's transactions.
+	Ends func() []string
 	// Verbs are writes of another room that run in the writer's transactions: all
 	// requests that wait under one name are handed over as one set. A verb may be
 	// called again with the same requests after a rollback.

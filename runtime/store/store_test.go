@@ -32,7 +32,7 @@ func open(t testing.TB, cfg store.Config) *store.Store {
 
 // options are the store's for a case of the suite.
 func options(o storetest.Options) store.Config {
-	cfg := store.Config{OnCommit: o.OnCommit, Now: o.Now, MaxEvents: o.MaxEvents, MaxBytes: o.MaxBytes}
+	cfg := store.Config{OnCommit: o.OnCommit, Now: o.Now, Ends: o.Ends, MaxEvents: o.MaxEvents, MaxBytes: o.MaxBytes}
 	if o.Outbox != nil {
 		cfg.Outbox = func(_ store.Tx, events []sdk.Event) error { return o.Outbox(events) }
 	}

@@ -264,6 +264,9 @@ func (t *tick) commit(set []*request) (err error) {
 	if err := t.settle(); err != nil {
 		return err
 	}
+	if err := t.announce(); err != nil {
+		return err
+	}
 	if err := t.appendLog(); err != nil {
 		return err
 	}

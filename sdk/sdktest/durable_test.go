@@ -41,6 +41,11 @@ func testDurable(t *testing.T, p sdktest.Plugin) {
 	if _, err := p.Run(t, "demo.wait", `{"signal":"go","timeout":"1s"}`, host); sdk.CodeOf(err) != sdk.CodeTimeout {
 		t.Errorf("wait in vain: %v", err)
 	}
+	host.Kinds = []sdk.KindInfo{{Kind: "other.read", Plugin: "other", ReadOnly: true, Available: true}}
+	if got, err := p.Run(t, "demo.kinds", `{}`, host); err != nil ||
+		got != `{"kinds":[{"kind":"other.read","plugin":"other","description":"","payload_schema":null,"example":null,"tool":false,"read_only":true,"idempotent":false,"available":true}]}` {
+		t.Errorf("kinds: %s, %v", got, err)
+	}
 	// A second run finds the steps of the first.
 	for range 2 {
 		host.Rerun()

@@ -30,6 +30,7 @@ type Host struct {
 	// request. Submitted is what was asked for.
 	Answer    func(op string, request json.RawMessage) (any, error)
 	Submitted []sdk.Submission
+	Kinds     []sdk.KindInfo             // what kinds.list tells
 	Steps     map[string]json.RawMessage // recorded values, by name and occurrence ("step 1#1")
 	Now       func() sdk.Time
 
@@ -119,6 +120,8 @@ func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, err
 		return answer(h, request, h.stepPut)
 	case sdk.OpSubmit, sdk.OpRun, sdk.OpAwait, sdk.OpApprove:
 		return h.operation(op, request)
+	case sdk.OpKindsList:
+		return json.Marshal(sdk.KindsReply{Kinds: h.Kinds})
 	case sdk.OpHTTPStart, sdk.OpHTTPRead, sdk.OpHTTPClose:
 		return h.http(ctx, op, request)
 	}

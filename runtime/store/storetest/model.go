@@ -29,12 +29,14 @@ type modelTask struct {
 
 // testModel drives random operations against a model of the states.
 func testModel(t *testing.T, open Open) {
-	f := setup(t, open, Options{})
+	var box outbox
+	f := setup(t, open, Options{Outbox: box.publish, Ends: func() []string { return everyEnd }})
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
 		kind := fmt.Sprintf("m.m%d", run) // a kind of its own keeps runs apart
-		m := &model{rt: rt, f: f, kind: kind, tasks: map[string]*modelTask{}, seen: map[string]sdk.State{}, now: sdk.Now()}
+		box.take()
+		m := &model{rt: rt, f: f, box: &box, kind: kind, tasks: map[string]*modelTask{}, seen: map[string]sdk.State{}, now: sdk.Now()}
 		rt.Repeat(map[string]func(*rapid.T){
 			"submit": m.submit, "claim": m.claim, "append": m.append, "finish": m.finish, "stale": m.stale,
 			"wait": m.wait, "signal": m.signal, "evict": m.evict, "cancel": m.cancel, "retry": m.retry, "promote": m.promote, "recover": m.recover, "": m.check,
@@ -45,6 +47,7 @@ func testModel(t *testing.T, open Open) {
 type model struct {
 	rt     *rapid.T
 	f      *fixture
+	box    *outbox
 	kind   string
 	order  []string
 	tasks  map[string]*modelTask
@@ -292,6 +295,7 @@ func (m *model) away(k *modelTask) {
 }
 
 func (m *model) check(rt *rapid.T) {
+	var ended, heard []string
 	for _, id := range m.order {
 		k := m.tasks[id]
 		got := m.f.task(id)
@@ -305,9 +309,22 @@ func (m *model) check(rt *rapid.T) {
 		var types []string
 		for _, e := range m.f.events(id) {
 			types = append(types, e.Type)
+			if e.End {
+				ended = append(ended, fmt.Sprintf("%s.%d %s", id, e.Life, e.Type))
+			}
 		}
 		if !slices.Equal(types, k.events) {
 			rt.Fatalf("events of %s:\n got %v\nwant %v", id, types, k.events)
 		}
+	}
+	for _, e := range m.box.events {
+		if m.tasks[e.Subject] != nil { // not one that an earlier run left
+			heard = append(heard, e.ID+" "+e.Type)
+		}
+	}
+	slices.Sort(ended)
+	slices.Sort(heard)
+	if !slices.Equal(ended, heard) {
+		rt.Fatalf("ends:\n%v\nthe bus heard\n%v", ended, heard)
 	}
 }

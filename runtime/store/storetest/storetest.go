@@ -21,6 +21,7 @@ import (
 type Options struct {
 	OnCommit  func(runtime.Commit)
 	Outbox    func(events []sdk.Event) error
+	Ends      func() []string
 	Now       func() sdk.Time
 	MaxEvents int64
 	MaxBytes  int64
@@ -52,6 +53,7 @@ func Run(t *testing.T, open Open) {
 		{"SameTick", testSameTick},
 		{"List", testList},
 		{"Publish", testPublish},
+		{"Ends", testEnds},
 		{"Data", testData},
 		{"DataTTL", testDataTTL},
 		{"DataSearch", testDataSearch},
