@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -104,7 +107,53 @@ type modelConfig struct {
 	ContextWindow int           // tokens; 0: not known
 }
 
-// newModel makes the client of a model. It connects to nothing.
+// The defaults of modelConfig.
+const (
+	defaultIdle          = 5 * time.Minute // a local server may read a long prompt for minutes
+	defaultOpenAIURL     = "https://api.openai.com/v1"
+	defaultAnthropicURL  = "https://api.anthropic.com/v1"
+	anthropicMaxTokens   = 8192 // this format must name a number
+	providerOpenAI       = "openai"
+	providerAnthropic    = "anthropic"
+	openAIPath           = "/chat/completions"
+	anthropicPath        = "/messages"
+	anthropicVersionDate = "2023-06-01"
+)
+
+// newModel makes the client of a model. It connects to nothing. Its errors name the
+// setting that is wrong.
 func newModel(c modelConfig) (Model, error) {
-	return nil, sdk.Errorf(sdk.CodeUnavailable, "model %q: the model client is not in this build yet", c.Model)
+	if c.IdleTimeout < 0 || c.MaxTokens < 0 || c.ContextWindow < 0 {
+		return nil, sdk.Invalid("model", "idle_timeout, max_tokens and context_window must not be negative")
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = defaultIdle
+	}
+	m := &modelClient{config: c, wait: pause, random: rand.Float64}
+	path, base := openAIPath, defaultOpenAIURL
+	switch c.Provider {
+	case "", providerOpenAI:
+		m.format = &openAI{}
+	case providerAnthropic:
+		m.format, path, base = anthropic{}, anthropicPath, defaultAnthropicURL
+	default:
+		return nil, sdk.Invalid("provider", "want %q or %q, not %q; every server that speaks one of them works, with its base_url",
+			providerOpenAI, providerAnthropic, c.Provider)
+	}
+	if c.BaseURL != "" {
+		base = strings.TrimSuffix(strings.TrimRight(c.BaseURL, "/"), path)
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, sdk.Invalid("base_url", "want one such as %q, without a query", "http://127.0.0.1:11434/v1")
+	}
+	if c.Provider == providerAnthropic && u.Path == "" {
+		base += "/v1" // the address that this format's own clients take
+	}
+	m.url, m.host = base+path, u.Host
+	if o, ok := m.format.(*openAI); ok {
+		// Only the model server that invented max_completion_tokens is sure to know it.
+		o.newLimit.Store(u.Hostname() == "api.openai.com")
+	}
+	return m, nil
 }

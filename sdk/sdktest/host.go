@@ -35,7 +35,7 @@ type Host struct {
 	Now       func() sdk.Time
 
 	counts map[string]int
-	bodies map[int]io.ReadCloser
+	bodies map[int]cancelledBody
 	next   int
 	heard  chan struct{}
 	once   sync.Once
@@ -50,7 +50,7 @@ type StoredItem struct {
 // NewHost makes an empty Host.
 func NewHost() *Host {
 	return &Host{Items: map[string]StoredItem{}, Secrets: map[string]string{}, Denied: map[string]bool{},
-		Steps: map[string]json.RawMessage{}, counts: map[string]int{}, Now: sdk.Now, bodies: map[int]io.ReadCloser{}, heard: make(chan struct{})}
+		Steps: map[string]json.RawMessage{}, counts: map[string]int{}, Now: sdk.Now, bodies: map[int]cancelledBody{}, heard: make(chan struct{})}
 }
 
 // Heard is closed when the host has been told something for the first time.
@@ -158,6 +158,11 @@ func (h *Host) secret(q sdk.SecretGet) (sdk.SecretReply, error) {
 	return sdk.SecretReply{Value: v}, nil
 }
 
+type cancelledBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
 func (h *Host) http(ctx context.Context, op string, request []byte) ([]byte, error) {
 	switch op {
 	case sdk.OpHTTPStart:
@@ -165,20 +170,29 @@ func (h *Host) http(ctx context.Context, op string, request []byte) ([]byte, err
 		if err := json.Unmarshal(request, &q); err != nil {
 			return nil, sdk.Errorf(sdk.CodeInvalid, "request: %v", err)
 		}
-		req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), cmp.Or(q.Method, "GET"), q.URL, strings.NewReader(string(q.Body)))
+		// As in the runtime, the response outlives the call, and the timeout bounds
+		// the wait for its header.
+		life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		req, err := http.NewRequestWithContext(life, cmp.Or(q.Method, "GET"), q.URL, strings.NewReader(string(q.Body)))
 		if err != nil {
+			cancel()
 			return nil, sdk.Errorf(sdk.CodeInvalid, "http: %v", err)
 		}
 		req.Header = q.Header
-		client := http.Client{Timeout: cmp.Or(q.Timeout.Std(), 30*time.Second), Transport: &http.Transport{DisableKeepAlives: true}}
+		late := time.AfterFunc(cmp.Or(q.Timeout.Std(), 30*time.Second), cancel)
+		stop := context.AfterFunc(ctx, cancel)
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		resp, err := client.Do(req)
+		late.Stop()
+		stop()
 		if err != nil {
+			cancel()
 			return nil, sdk.Errorf(sdk.CodeUnavailable, "http: %v", err)
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.next++
-		h.bodies[h.next] = resp.Body
+		h.bodies[h.next] = cancelledBody{resp.Body, cancel}
 		return json.Marshal(sdk.HTTPStartReply{Handle: h.next, Status: resp.StatusCode, Header: resp.Header})
 	case sdk.OpHTTPRead:
 		var q sdk.HTTPRead
@@ -186,9 +200,11 @@ func (h *Host) http(ctx context.Context, op string, request []byte) ([]byte, err
 		h.mu.Lock()
 		body := h.bodies[q.Handle]
 		h.mu.Unlock()
-		if body == nil {
+		if body.cancel == nil {
 			return nil, sdk.Errorf(sdk.CodeInvalid, "http: no handle %d", q.Handle)
 		}
+		stop := context.AfterFunc(ctx, body.cancel)
+		defer stop()
 		b := make([]byte, cmp.Or(q.Max, 32<<10))
 		for {
 			n, err := body.Read(b)
@@ -204,7 +220,8 @@ func (h *Host) http(ctx context.Context, op string, request []byte) ([]byte, err
 	_ = json.Unmarshal(request, &q)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if body := h.bodies[q.Handle]; body != nil {
+	if body := h.bodies[q.Handle]; body.cancel != nil {
+		body.cancel()
 		_ = body.Close()
 	}
 	delete(h.bodies, q.Handle)

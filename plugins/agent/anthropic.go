@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// anthropic is the format of Anthropic's messages.
+type anthropic struct{}
+
+type messagesRequest struct {
+	Model     string          `json:"model"`
+	MaxTokens int             `json:"max_tokens"`
+	System    []contentBlock  `json:"system,omitempty"`
+	Messages  []blockMessage  `json:"messages"`
+	Tools     []anthropicTool `json:"tools,omitempty"`
+	Stream    bool            `json:"stream"`
+}
+
+type blockMessage struct {
+	Role    string         `json:"role"`
+	Content []contentBlock `json:"content"`
+}
+
+type contentBlock struct {
+	Type      string          `json:"type"` // text, tool_use, tool_result
+	Text      string          `json:"text,omitempty"`
+	ID        string          `json:"id,omitempty"`
+	Name      string          `json:"name,omitempty"`
+	Input     json.RawMessage `json:"input,omitempty"`
+	ToolUseID string          `json:"tool_use_id,omitempty"`
+	Content   string          `json:"content,omitempty"`
+	IsError   bool            `json:"is_error,omitempty"`
+	Cache     *cacheControl   `json:"cache_control,omitempty"`
+}
+
+type cacheControl struct {
+	Type string `json:"type"`
+}
+
+type anthropicTool struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	InputSchema json.RawMessage `json:"input_schema"`
+}
+
+func (anthropic) request(req Request, key string) (map[string][]string, []byte, error) {
+	q := messagesRequest{Model: req.Model, MaxTokens: req.MaxTokens, Stream: true, Messages: []blockMessage{}}
+	if q.MaxTokens == 0 {
+		q.MaxTokens = anthropicMaxTokens
+	}
+	// The next call of a conversation begins like this one: what is kept up to these
+	// two places is read for a tenth of the price.
+	cache := &cacheControl{"ephemeral"}
+	if req.System != "" {
+		q.System = []contentBlock{{Type: "text", Text: req.System, Cache: cache}}
+	}
+	for _, m := range req.Messages {
+		role, blocks, err := anthropicBlocks(m)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(blocks) == 0 {
+			continue
+		}
+		// Roles alternate: results, and what the user says after them, are one message.
+		if n := len(q.Messages); n > 0 && q.Messages[n-1].Role == role {
+			q.Messages[n-1].Content = append(q.Messages[n-1].Content, blocks...)
+		} else {
+			q.Messages = append(q.Messages, blockMessage{role, blocks})
+		}
+	}
+	if n := len(q.Messages); n > 0 {
+		last := q.Messages[n-1].Content
+		last[len(last)-1].Cache = cache
+	}
+	for _, t := range req.Tools {
+		q.Tools = append(q.Tools, anthropicTool{t.Name, t.Description, objectSchema(t.Schema)})
+	}
+	header := map[string][]string{"Anthropic-Version": {anthropicVersionDate}}
+	if key != "" {
+		header["X-Api-Key"] = []string{key}
+	}
+	body, err := json.Marshal(q)
+	return header, body, err
+}
+
+// anthropicBlocks are the blocks of a message; empty text is none.
+func anthropicBlocks(m Message) (role string, blocks []contentBlock, err error) {
+	switch m.Role {
+	case "tool":
+		return "user", []contentBlock{{Type: "tool_result", ToolUseID: m.CallID, Content: m.Text, IsError: m.IsError}}, nil
+	case "user", "assistant":
+	default:
+		return "", nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
+	}
+	if m.Text != "" {
+		blocks = append(blocks, contentBlock{Type: "text", Text: m.Text})
+	}
+	for _, call := range m.Calls {
+		blocks = append(blocks, contentBlock{Type: "tool_use", ID: call.ID, Name: sentName(call.Name), Input: objectArguments(call.Arguments)})
+	}
+	return m.Role, blocks, nil
+}
+
+// adapt has nothing to adapt: there is one definition of this format.
+func (anthropic) adapt(serverError) bool { return false }
+
+// messageEvent is an event of the stream.
+type messageEvent struct {
+	Type    string
+	Index   int
+	Message messageWhole
+	Block   messageBlock `json:"content_block"`
+	Delta   struct {
+		Type        string
+		Text        string
+		Thinking    string
+		PartialJSON string `json:"partial_json"`
+		StopReason  string `json:"stop_reason"`
+	}
+	Usage messageUsage
+}
+
+// messageWhole is an answer, in a stream without content.
+type messageWhole struct {
+	Type       string
+	Model      string
+	Content    []messageBlock
+	StopReason string `json:"stop_reason"`
+	Usage      messageUsage
+}
+
+type messageBlock struct {
+	Type, Text, Thinking string
+	ID, Name             string
+	Input                json.RawMessage
+}
+
+type messageUsage struct {
+	Input      *int `json:"input_tokens"` // without the cached ones
+	Output     *int `json:"output_tokens"`
+	CacheRead  *int `json:"cache_read_input_tokens"`
+	CacheWrite *int `json:"cache_creation_input_tokens"`
+}
+
+func (anthropic) parser(b *replyBuilder) replyParser {
+	return &messagesParser{b: b, calls: map[int]int{}, inputs: map[int]json.RawMessage{}}
+}
+
+// messagesParser follows the stream of one answer.
+type messagesParser struct {
+	b      *replyBuilder
+	calls  map[int]int             // blocks that are calls, and their places in the reply
+	inputs map[int]json.RawMessage // whole arguments, until it shows whether pieces follow
+
+	input, output, read, write int
+}
+
+func (p *messagesParser) event(data []byte) (last bool, err error) {
+	var e messageEvent
+	if err := json.Unmarshal(data, &e); err != nil {
+		return false, err
+	}
+	switch e.Type {
+	case "error":
+		return false, &streamError{bytes.Clone(data)}
+	case "message_start":
+		p.begin(e.Message)
+	case "content_block_start":
+		return false, p.block(e.Index, e.Block)
+	case "content_block_delta":
+		switch e.Delta.Type {
+		case "text_delta":
+			return false, p.b.addText(e.Delta.Text)
+		case "thinking_delta":
+			return false, p.b.addReasoning(e.Delta.Thinking)
+		case "input_json_delta":
+			if i, ok := p.calls[e.Index]; ok && e.Delta.PartialJSON != "" {
+				delete(p.inputs, e.Index)
+				return false, p.b.addCall(i, "", "", e.Delta.PartialJSON)
+			}
+		}
+	case "content_block_stop":
+		return false, p.flush(e.Index)
+	case "message_delta":
+		p.usage(e.Usage)
+		if e.Delta.StopReason != "" {
+			p.stop(e.Delta.StopReason)
+		}
+	case "message_stop":
+		if p.b.reply.Stop == "" {
+			p.stop("end_turn")
+		}
+		return true, p.flushAll()
+	}
+	return false, nil // a ping, or what this version does not know
+}
+
+func (p *messagesParser) whole(data []byte) error {
+	var m messageWhole
+	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	if m.Type == "error" || m.Type != "message" && len(m.Content) == 0 {
+		return &streamError{bytes.Clone(data)}
+	}
+	p.begin(m)
+	for i, block := range m.Content {
+		if err := p.block(i, block); err != nil {
+			return err
+		}
+		if err := p.flush(i); err != nil {
+			return err
+		}
+	}
+	p.stop(m.StopReason)
+	return nil
+}
+
+func (p *messagesParser) begin(m messageWhole) {
+	if m.Model != "" {
+		p.b.reply.Model = m.Model
+	}
+	p.usage(m.Usage)
+}
+
+// block begins a block, which may have some or all of its content already.
+func (p *messagesParser) block(index int, block messageBlock) error {
+	switch block.Type {
+	case "text":
+		return p.b.addText(block.Text)
+	case "thinking":
+		return p.b.addReasoning(block.Thinking)
+	case "tool_use":
+		i := len(p.b.calls)
+		p.calls[index] = i
+		if input := bytes.TrimSpace(block.Input); len(input) > 0 && string(input) != "{}" && string(input) != "null" {
+			p.inputs[index] = bytes.Clone(input)
+		}
+		return p.b.addCall(i, block.ID, block.Name, "")
+	}
+	return nil
+}
+
+// flush adds arguments that came whole.
+func (p *messagesParser) flush(index int) error {
+	input, ok := p.inputs[index]
+	if !ok {
+		return nil
+	}
+	delete(p.inputs, index)
+	return p.b.addCall(p.calls[index], "", "", string(input))
+}
+
+func (p *messagesParser) flushAll() error {
+	for _, index := range slices.Sorted(maps.Keys(p.inputs)) {
+		if err := p.flush(index); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *messagesParser) stop(reason string) {
+	stop := stopEnd
+	switch reason {
+	case "tool_use":
+		stop = stopToolCalls
+	case "max_tokens", "model_context_window_exceeded":
+		stop = stopLength
+	case "refusal":
+		stop = stopRefusal
+	}
+	p.b.reply.Stop = stop
+}
+
+// usage takes counts, each of which is of the whole message so far.
+func (p *messagesParser) usage(u messageUsage) {
+	for to, n := range map[*int]*int{&p.input: u.Input, &p.output: u.Output, &p.read: u.CacheRead, &p.write: u.CacheWrite} {
+		if n != nil {
+			*to = *n
+		}
+	}
+	p.b.reply.Usage = &Usage{p.input + p.read + p.write, p.output, p.read}
+}

@@ -1,0 +1,360 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+)
+
+// openAI is the format of chat completions, which most servers speak.
+type openAI struct {
+	newLimit atomic.Bool // say max_completion_tokens, not max_tokens
+	noUsage  atomic.Bool // do not ask for usage in the stream
+}
+
+type chatRequest struct {
+	Model         string        `json:"model"`
+	Messages      []chatMessage `json:"messages"`
+	Tools         []chatTool    `json:"tools,omitempty"`
+	MaxTokens     int           `json:"max_tokens,omitempty"`
+	MaxCompletion int           `json:"max_completion_tokens,omitempty"`
+	Stream        bool          `json:"stream"`
+	StreamOptions *chatOptions  `json:"stream_options,omitempty"`
+}
+
+type chatOptions struct {
+	IncludeUsage bool `json:"include_usage"`
+}
+
+type chatMessage struct {
+	Role       string     `json:"role"`
+	Content    *string    `json:"content"` // null beside calls
+	ToolCalls  []chatCall `json:"tool_calls,omitempty"`
+	ToolCallID string     `json:"tool_call_id,omitempty"`
+}
+
+type chatCall struct {
+	ID       string `json:"id"`
+	Type     string `json:"type"`
+	Function struct {
+		Name      string `json:"name"`
+		Arguments string `json:"arguments"`
+	} `json:"function"`
+}
+
+type chatTool struct {
+	Type     string       `json:"type"`
+	Function chatFunction `json:"function"`
+}
+
+type chatFunction struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Parameters  json.RawMessage `json:"parameters"`
+}
+
+func (o *openAI) request(req Request, key string) (map[string][]string, []byte, error) {
+	q := chatRequest{Model: req.Model, Stream: true}
+	if req.System != "" {
+		q.Messages = append(q.Messages, chatMessage{Role: "system", Content: &req.System})
+	}
+	for _, m := range req.Messages {
+		w := chatMessage{Role: m.Role}
+		switch m.Role {
+		case "user":
+		case "tool":
+			w.ToolCallID = m.CallID
+		case "assistant":
+			if m.Text == "" && len(m.Calls) == 0 {
+				continue
+			}
+			for _, call := range m.Calls {
+				c := chatCall{ID: call.ID, Type: "function"}
+				c.Function.Name, c.Function.Arguments = sentName(call.Name), string(objectArguments(call.Arguments))
+				w.ToolCalls = append(w.ToolCalls, c)
+			}
+		default:
+			return nil, nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
+		}
+		if m.Text != "" || len(m.Calls) == 0 {
+			w.Content = &m.Text
+		}
+		q.Messages = append(q.Messages, w)
+	}
+	for _, t := range req.Tools {
+		q.Tools = append(q.Tools, chatTool{"function", chatFunction{t.Name, t.Description, objectSchema(t.Schema)}})
+	}
+	if o.newLimit.Load() {
+		q.MaxCompletion = req.MaxTokens
+	} else {
+		q.MaxTokens = req.MaxTokens
+	}
+	if !o.noUsage.Load() {
+		q.StreamOptions = &chatOptions{IncludeUsage: true}
+	}
+	header := map[string][]string{}
+	if key != "" {
+		header["Authorization"] = []string{"Bearer " + key}
+	}
+	body, err := json.Marshal(q)
+	return header, body, err
+}
+
+// adapt follows the two parts of the format that servers disagree about.
+func (o *openAI) adapt(e serverError) bool {
+	text := e.Param + " " + e.Message
+	unknown := e.Code == "unsupported_parameter" || e.Code == "unknown_parameter"
+	for _, p := range []string{"not supported", "unsupported", "unrecognized", "unknown", "not permitted", "extra", "unexpected"} {
+		unknown = unknown || strings.Contains(strings.ToLower(text), p)
+	}
+	if !unknown {
+		return false
+	}
+	switch {
+	case strings.Contains(text, "stream_options"), strings.Contains(text, "include_usage"):
+		o.noUsage.Store(true)
+		return true
+	// A server that wants the new name says both, one that only knows the old says
+	// the new one.
+	case e.Param == "max_tokens", strings.Contains(text, "max_tokens"):
+		o.newLimit.Store(true)
+		return true
+	case strings.Contains(text, "max_completion_tokens"):
+		o.newLimit.Store(false)
+		return true
+	}
+	return false
+}
+
+// chatChunk is an event of the stream, or (with Message) the whole answer.
+type chatChunk struct {
+	Model   string
+	Choices []chatChoice
+	Usage   *chatUsage
+	Error   json.RawMessage
+	Object  string
+	Message json.RawMessage // of an error without an object of its own
+}
+
+type chatChoice struct {
+	Index        int
+	Delta        chatDelta
+	Message      *chatDelta
+	FinishReason string `json:"finish_reason"`
+	Usage        *chatUsage
+}
+
+type chatDelta struct {
+	Content          json.RawMessage // text, or a list of parts
+	ReasoningContent string          `json:"reasoning_content"`
+	Reasoning        json.RawMessage // the same by another name
+	Refusal          string
+	ToolCalls        []chatCallDelta `json:"tool_calls"`
+}
+
+type chatCallDelta struct {
+	Index    *int
+	ID       string
+	Function struct {
+		Name      string
+		Arguments json.RawMessage // text; from some servers an object
+	}
+}
+
+type chatUsage struct {
+	PromptTokens     int `json:"prompt_tokens"`
+	CompletionTokens int `json:"completion_tokens"`
+	Details          struct {
+		Cached int `json:"cached_tokens"`
+	} `json:"prompt_tokens_details"`
+	CacheHit int `json:"prompt_cache_hit_tokens"`
+}
+
+func (o *openAI) parser(b *replyBuilder) replyParser {
+	return &chatParser{b: b, at: map[int]int{}}
+}
+
+// chatParser follows the stream of one answer.
+type chatParser struct {
+	b       *replyBuilder
+	at      map[int]int // the newest call of each index on the wire
+	refused bool
+}
+
+var errNoAnswer = errors.New("an answer without a choice")
+
+func (p *chatParser) event(data []byte) (last bool, err error) {
+	if string(bytes.TrimSpace(data)) == "[DONE]" {
+		if p.b.reply.Stop == "" {
+			if !p.b.started {
+				return false, errNoAnswer
+			}
+			p.stop("stop")
+		}
+		return true, nil
+	}
+	_, err = p.chunk(data)
+	return false, err
+}
+
+func (p *chatParser) whole(data []byte) error {
+	n, err := p.chunk(data)
+	if err == nil && n == 0 {
+		return errNoAnswer
+	}
+	if err == nil && p.b.reply.Stop == "" {
+		p.stop("stop")
+	}
+	return err
+}
+
+// chunk takes one object and returns how many choices it has.
+func (p *chatParser) chunk(data []byte) (choices int, err error) {
+	var c chatChunk
+	if err := json.Unmarshal(data, &c); err != nil {
+		return 0, err
+	}
+	if len(c.Error) > 0 && string(c.Error) != "null" || c.Object == "error" {
+		return 0, &streamError{bytes.Clone(data)}
+	}
+	if c.Model != "" {
+		p.b.reply.Model = c.Model
+	}
+	p.usage(c.Usage)
+	for _, choice := range c.Choices {
+		if choice.Index != 0 {
+			continue // one answer was asked for
+		}
+		p.usage(choice.Usage)
+		if choice.Message != nil {
+			choice.Delta = *choice.Message
+		}
+		if err := p.delta(choice.Delta); err != nil {
+			return 0, err
+		}
+		if choice.FinishReason != "" {
+			p.stop(choice.FinishReason)
+		}
+	}
+	return len(c.Choices), nil
+}
+
+func (p *chatParser) delta(d chatDelta) error {
+	reasoning := d.ReasoningContent
+	if reasoning == "" {
+		reasoning = partsText(d.Reasoning)
+	}
+	if err := p.b.addReasoning(reasoning); err != nil {
+		return err
+	}
+	if err := p.b.addText(partsText(d.Content)); err != nil {
+		return err
+	}
+	if d.Refusal != "" {
+		p.refused = true
+	}
+	if err := p.b.addText(d.Refusal); err != nil {
+		return err
+	}
+	for _, call := range d.ToolCalls {
+		i := p.place(call)
+		if call.Index != nil {
+			p.at[*call.Index] = i
+		}
+		if err := p.b.addCall(i, call.ID, call.Function.Name, argumentsText(call.Function.Arguments)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place is the call that a delta belongs to: that of its index, unless it begins
+// another one under the same index, as some servers do; without an index that of its
+// id, or the last.
+func (p *chatParser) place(d chatCallDelta) int {
+	calls := p.b.calls
+	begins := func(i int) bool {
+		return d.ID != "" && calls[i].id != "" && d.ID != calls[i].id && d.Function.Name != ""
+	}
+	if d.Index != nil {
+		if i, ok := p.at[*d.Index]; ok && !begins(i) {
+			return i
+		}
+		return len(calls)
+	}
+	for i := range calls {
+		if d.ID != "" && calls[i].id == d.ID {
+			return i
+		}
+	}
+	if len(calls) == 0 || d.Function.Name != "" {
+		return len(calls)
+	}
+	return len(calls) - 1
+}
+
+func (p *chatParser) stop(reason string) {
+	stop := stopEnd
+	switch reason {
+	case "tool_calls", "function_call":
+		stop = stopToolCalls
+	case "length", "max_tokens":
+		stop = stopLength
+	case "content_filter":
+		stop = stopRefusal
+	}
+	if p.refused {
+		stop = stopRefusal
+	}
+	p.b.reply.Stop = stop
+}
+
+func (p *chatParser) usage(u *chatUsage) {
+	if u != nil {
+		p.b.reply.Usage = &Usage{u.PromptTokens, u.CompletionTokens, max(u.Details.Cached, u.CacheHit)}
+	}
+}
+
+// partsText is the text of a content: a string, or a list of parts.
+func partsText(raw json.RawMessage) string {
+	if len(raw) == 0 {
+		return ""
+	}
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return s
+	}
+	var parts []struct{ Text string }
+	if json.Unmarshal(raw, &parts) != nil {
+		return ""
+	}
+	for _, part := range parts {
+		s += part.Text
+	}
+	return s
+}
+
+// argumentsText is what a model wrote as arguments.
+func argumentsText(raw json.RawMessage) string {
+	if string(raw) == "null" {
+		return ""
+	}
+	return plain(raw)
+}
+
+// sentName is a tool's name as servers take it; a model may have invented another.
+func sentName(name string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, name)
+	if clean == "" {
+		return "unknown"
+	}
+	return clean[:min(len(clean), 64)]
+}
