@@ -12,20 +12,20 @@ import (
 type anthropic struct{}
 
 type messagesRequest struct {
-	Model     string          `json:"model"`
-	MaxTokens int             `json:"max_tokens"`
-	System    []contentBlock  `json:"system,omitempty"`
-	Messages  []blockMessage  `json:"messages"`
-	Tools     []anthropicTool `json:"tools,omitempty"`
-	Stream    bool            `json:"stream"`
+	Model     string           `json:"model"`
+	MaxTokens int              `json:"max_tokens"`
+	System    []messageContent `json:"system,omitempty"`
+	Messages  []blockMessage   `json:"messages"`
+	Tools     []anthropicTool  `json:"tools,omitempty"`
+	Stream    bool             `json:"stream"`
 }
 
 type blockMessage struct {
-	Role    string         `json:"role"`
-	Content []contentBlock `json:"content"`
+	Role    string           `json:"role"`
+	Content []messageContent `json:"content"`
 }
 
-type contentBlock struct {
+type messageContent struct {
 	Type      string          `json:"type"` // text, tool_use, tool_result
 	Text      string          `json:"text,omitempty"`
 	ID        string          `json:"id,omitempty"`
@@ -56,7 +56,7 @@ func (anthropic) request(req Request, key string) (map[string][]string, []byte, 
 	// two places is read for a tenth of the price.
 	cache := &cacheControl{"ephemeral"}
 	if req.System != "" {
-		q.System = []contentBlock{{Type: "text", Text: req.System, Cache: cache}}
+		q.System = []messageContent{{Type: "text", Text: req.System, Cache: cache}}
 	}
 	for _, m := range req.Messages {
 		role, blocks, err := anthropicBlocks(m)
@@ -89,19 +89,19 @@ func (anthropic) request(req Request, key string) (map[string][]string, []byte, 
 }
 
 // anthropicBlocks are the blocks of a message; empty text is none.
-func anthropicBlocks(m Message) (role string, blocks []contentBlock, err error) {
+func anthropicBlocks(m Message) (role string, blocks []messageContent, err error) {
 	switch m.Role {
 	case "tool":
-		return "user", []contentBlock{{Type: "tool_result", ToolUseID: m.CallID, Content: m.Text, IsError: m.IsError}}, nil
+		return "user", []messageContent{{Type: "tool_result", ToolUseID: m.CallID, Content: m.Text, IsError: m.IsError}}, nil
 	case "user", "assistant":
 	default:
 		return "", nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
 	}
 	if m.Text != "" {
-		blocks = append(blocks, contentBlock{Type: "text", Text: m.Text})
+		blocks = append(blocks, messageContent{Type: "text", Text: m.Text})
 	}
 	for _, call := range m.Calls {
-		blocks = append(blocks, contentBlock{Type: "tool_use", ID: call.ID, Name: sentName(call.Name), Input: objectArguments(call.Arguments)})
+		blocks = append(blocks, messageContent{Type: "tool_use", ID: call.ID, Name: sentName(call.Name), Input: objectArguments(call.Arguments)})
 	}
 	return m.Role, blocks, nil
 }

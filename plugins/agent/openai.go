@@ -15,7 +15,7 @@ type openAI struct {
 	noUsage  atomic.Bool // do not ask for usage in the stream
 }
 
-type chatRequest struct {
+type completionsRequest struct {
 	Model         string        `json:"model"`
 	Messages      []chatMessage `json:"messages"`
 	Tools         []chatTool    `json:"tools,omitempty"`
@@ -57,7 +57,7 @@ type chatFunction struct {
 }
 
 func (o *openAI) request(req Request, key string) (map[string][]string, []byte, error) {
-	q := chatRequest{Model: req.Model, Stream: true}
+	q := completionsRequest{Model: req.Model, Stream: true}
 	if req.System != "" {
 		q.Messages = append(q.Messages, chatMessage{Role: "system", Content: &req.System})
 	}
