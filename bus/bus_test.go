@@ -71,6 +71,7 @@ func TestEventsSurviveMessages(t *testing.T) {
 			ID: rapid.StringMatching(`[ -~]{1,20}`).Draw(t, "id"), Source: rapid.StringMatching(`.{1,20}`).Draw(t, "source"),
 			Type: "demo.ping", Subject: rapid.String().Draw(t, "subject"), Time: sdk.Time(rapid.Int64Range(1, 4e12).Draw(t, "time")),
 			Data: []byte(rapid.StringMatching(`"[a-z]{0,20}"`).Draw(t, "data")), Hops: rapid.IntRange(0, 16).Draw(t, "hops"),
+			Extensions: rapid.MapOf(rapid.StringMatching(`x[a-z0-9]{1,19}`), rapid.String()).Draw(t, "extensions"),
 		}
 		got, err := bus.Unmarshal(bus.Marshal(e))
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(e) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -14,6 +15,7 @@ import (
 // The metadata of a message: CloudEvents 1.0 in binary mode, the W3C trace
 // context, and how far the event is from its origin.
 const (
+	metaPrefix  = "ce-"
 	metaSpec    = "ce-specversion"
 	metaID      = "ce-id"
 	metaSource  = "ce-source"
@@ -34,6 +36,9 @@ func Marshal(e sdk.Event) *message.Message {
 		if v != "" {
 			m.Metadata.Set(k, v)
 		}
+	}
+	for name, v := range e.Extensions {
+		m.Metadata.Set(metaPrefix+name, v)
 	}
 	if e.Hops > 0 {
 		m.Metadata.Set(metaHops, strconv.Itoa(e.Hops))
@@ -63,6 +68,16 @@ func Unmarshal(m *message.Message) (sdk.Event, error) {
 			return e, fmt.Errorf("%s: %q is no count", metaHops, s)
 		}
 		e.Hops = n
+	}
+	for k, v := range m.Metadata {
+		name, ok := strings.CutPrefix(k, metaPrefix)
+		switch {
+		case !ok, k == metaSpec, k == metaID, k == metaSource, k == metaType, k == metaSubject, k == metaTime:
+			continue
+		case e.Extensions == nil:
+			e.Extensions = map[string]string{}
+		}
+		e.Extensions[name] = v
 	}
 	return e, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -82,6 +83,17 @@ func (r *Runtime) checkEvent(e *sdk.Event) error {
 			return sdk.Invalid(f.name, "want at most %d characters of UTF-8 without NUL", maxKey)
 		}
 	}
+	if len(e.Extensions) > maxLabels {
+		return sdk.Invalid("extensions", "at most %d, not %d", maxLabels, len(e.Extensions))
+	}
+	for name, v := range e.Extensions {
+		switch {
+		case !validExtension(name) || slices.Contains(coreAttributes, name):
+			return sdk.Invalid(name, "cannot be the name of a further attribute: want 1 to %d lower-case letters and digits, and none of CloudEvents' own", maxExtension)
+		case len(v) > maxKey || !cleanText(v):
+			return sdk.Invalid(name, "want at most %d characters of UTF-8 without NUL", maxKey)
+		}
+	}
 	if len(e.Data) > r.cfg.Limits.Payload {
 		return &sdk.Error{Code: sdk.CodeLimitExceeded, Message: "data is larger than limits.payload",
 			Fields: []sdk.Field{{Field: "data", Message: sizeMessage(len(e.Data), r.cfg.Limits.Payload, "limits.payload")}}}
@@ -106,6 +118,21 @@ func (r *Runtime) checkEvent(e *sdk.Event) error {
 		e.Time = sdk.Now()
 	}
 	return nil
+}
+
+// maxExtension is how long the name of an extension attribute may be, as the
+// specification of CloudEvents advises.
+const maxExtension = 20
+
+var coreAttributes = []string{"id", "source", "type", "subject", "time", "data", "specversion", "datacontenttype", "traceparent", "tracestate"}
+
+func validExtension(name string) bool {
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != "" && len(name) <= maxExtension
 }
 
 // Deliver turns an event from the bus into one durable task for each

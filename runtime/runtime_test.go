@@ -345,6 +345,29 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
+// A client that never saw the answer asks again with the same body, however late:
+// what the body says of the past must not hide the task that there is.
+func TestIdempotencyKeyAfterItsDeadline(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo)
+	sub := sdk.Submission{Kind: "t.echo", IdempotencyKey: "k", Deadline: sdk.Now().Add(300 * time.Millisecond), Expires: sdk.Now().Add(200 * time.Millisecond)}
+	first := e.submit(sub)
+	for sdk.Now() <= sub.Deadline {
+		time.Sleep(10 * time.Millisecond)
+	}
+	again, err := e.Submit(t.Context(), "", []sdk.Submission{sub})
+	if err != nil || again[0].Err != nil || !again[0].Duplicate || again[0].Task.ID != first.ID {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	sub.Priority = 1
+	if other, err := e.Submit(t.Context(), "", []sdk.Submission{sub}); err != nil || sdk.CodeOf(other[0].Err) != sdk.CodeConflict {
+		t.Errorf("another body: %+v, %v", other, err)
+	}
+	sub.IdempotencyKey = "other"
+	if none, err := e.Submit(t.Context(), "", []sdk.Submission{sub}); err != nil || sdk.CodeOf(none[0].Err) != sdk.CodeInvalid {
+		t.Errorf("a key that is not known: %+v, %v", none, err)
+	}
+}
+
 func TestCapsOfAnAttempt(t *testing.T) {
 	e := setup(t, runtime.Config{Limits: runtime.Limits{Result: 100, LogLine: 1000, OutputChunk: 1000}},
 		handler("t.result", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {

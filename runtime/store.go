@@ -37,6 +37,10 @@ type TaskStore interface {
 	// Submit inserts tasks. See [NewTask] for what makes one a duplicate.
 	Submit(ctx context.Context, tasks []NewTask) ([]Submitted, error)
 
+	// Keyed returns the task that an owner's idempotency key belongs to, and the
+	// BodyHash it was submitted with; a task without an ID means that there is none.
+	Keyed(ctx context.Context, owner, key string) (task sdk.Task, bodyHash string, err error)
+
 	// Claim starts attempts of queued tasks: state running, attempt+1, a new
 	// token, event task.started. It takes the highest priority first, then the
 	// one that has waited longest.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -48,7 +49,16 @@ func (r *Runtime) Submit(ctx context.Context, owner string, subs []sdk.Submissio
 	for i := range subs {
 		t, err := r.newTask(owner, &subs[i], now)
 		if err != nil {
-			out[i].Err = err
+			var earlier *Submitted
+			if subs[i].IdempotencyKey != "" && err.Code == sdk.CodeInvalid {
+				var bad error
+				if earlier, bad = r.submittedBefore(ctx, owner, &subs[i], now); bad != nil {
+					return nil, bad
+				}
+			}
+			if out[i].Err = err; earlier != nil {
+				out[i] = *earlier
+			}
 			continue
 		}
 		tasks, index = append(tasks, t), append(index, i)
@@ -65,6 +75,33 @@ func (r *Runtime) Submit(ctx context.Context, owner string, subs []sdk.Submissio
 		out[index[i]] = s
 	}
 	return out, nil
+}
+
+// submittedBefore finds the task of a submission that is refused now for a time that
+// has passed since: its client asks again because it never saw the answer. nil: there
+// is none, or that is not what is wrong with it.
+func (r *Runtime) submittedBefore(ctx context.Context, owner string, s *sdk.Submission, now sdk.Time) (*Submitted, error) {
+	timeless := *s
+	timeless.Deadline, timeless.Expires = 0, 0
+	t, bad := r.newTask(owner, &timeless, now)
+	if bad != nil {
+		return nil, nil
+	}
+	task, hash, err := r.store.Keyed(ctx, owner, s.IdempotencyKey)
+	if err != nil || task.ID == "" {
+		return nil, err
+	}
+	if hash != bodyHash(s, t.Task.Payload) {
+		return &Submitted{Err: KeyConflict(s.IdempotencyKey)}, nil
+	}
+	r.explain(&task)
+	return &Submitted{Task: task, Duplicate: true}, nil
+}
+
+// KeyConflict refuses an idempotency key that was used with another body.
+func KeyConflict(key string) *sdk.Error {
+	return &sdk.Error{Code: sdk.CodeConflict, Message: fmt.Sprintf("idempotency_key %.80q was used for another submission; use a new key", key),
+		Fields: []sdk.Field{{Field: "idempotency_key", Message: "was used for another submission"}}}
 }
 
 // newTask checks one submission and fills in the defaults of its kind.

@@ -29,6 +29,20 @@ func (r *Runtime) linkSystem() error {
 	return nil
 }
 
+// System describes the plugin that is linked in, as if it had been loaded.
+func (r *Runtime) System() sdk.PluginStatus {
+	r.registry.mu.RLock()
+	info := r.registry.plugins[systemPlugin].info
+	r.registry.mu.RUnlock()
+	s := sdk.PluginStatus{Name: info.Name, Version: info.Version, Carrier: sdk.CarrierLinked, State: sdk.PluginReady, Instances: 1,
+		Kinds: []sdk.KindStatus{}, Subscriptions: []sdk.Subscription{}, Grants: map[string]any{}, Limits: map[string]string{}}
+	for _, h := range info.Handlers {
+		s.Kinds = append(s.Kinds, sdk.KindStatus{Kind: h.Kind, Description: h.Description, PayloadSchema: h.PayloadSchema,
+			ResultSchema: h.ResultSchema, Example: h.Example, Tool: h.Tool, ReadOnly: h.ReadOnly, Idempotent: h.Idempotent})
+	}
+	return s
+}
+
 func (r *Runtime) system() sdk.Plugin {
 	nothing := json.RawMessage(`{"type":"object","additionalProperties":false}`)
 	version := firstNonZero(r.cfg.Version, "dev")

@@ -42,6 +42,10 @@ type Event struct {
 	Time    Time            `json:"time"`
 	Data    json.RawMessage `json:"data,omitempty"` // JSON
 
+	// Extensions are further attributes: lower-case letters and digits in the name,
+	// and the value in its text form.
+	Extensions map[string]string `json:"extensions,omitempty"`
+
 	// Hops counts the event → task → event steps behind this one, and
 	// TraceParent is the W3C trace context. Neither is in the payload of a task.
 	Hops        int    `json:"-"`

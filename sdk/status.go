@@ -6,7 +6,7 @@ import "encoding/json"
 type PluginStatus struct {
 	Name          string            `json:"name"`
 	Version       string            `json:"version"`
-	Carrier       string            `json:"carrier"` // wasm or process
+	Carrier       string            `json:"carrier"` // wasm, process or linked
 	State         string            `json:"state"`   // loading, ready, failed, disabled, draining
 	Error         string            `json:"error"`
 	Kinds         []KindStatus      `json:"kinds"`
@@ -26,6 +26,9 @@ const (
 	PluginDisabled = "disabled"
 	PluginDraining = "draining"
 )
+
+// CarrierLinked is the carrier of the plugin that is a part of the runtime.
+const CarrierLinked = "linked"
 
 // KindStatus describes one kind of a plugin.
 type KindStatus struct {

@@ -1,45 +1,64 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/gorilla/websocket"
 
+	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
-// identity is who a token belongs to. Its name scopes idempotency keys and is
-// the owner of its tasks.
-type identity struct {
-	name   string
-	scopes []string
-	limit  *bucket
-}
-
-// guard knows the tokens.
+// guard knows the tokens: the admin's, which is a file, and those that were made with
+// it, which are in the database.
 type guard struct {
-	admin    identity
+	rt       *runtime.Runtime
+	rate     int
+	admin    *identity
 	adminSum [sha256.Size]byte
+
+	mu     sync.Mutex
+	tokens map[string]*identity // by id; nil before the first look
+	looked time.Time
 }
 
-func newGuard(adminToken string, rate int) *guard {
+func newGuard(rt *runtime.Runtime, adminToken string, rate int) *guard {
 	return &guard{
-		admin:    identity{name: "admin", scopes: []string{"admin"}, limit: newBucket(rate)},
+		rt: rt, rate: rate,
+		admin:    &identity{id: tokenID(adminToken), name: "admin", scopes: []string{scopeAdmin}, limit: newBucket(rate)},
 		adminSum: sha256.Sum256([]byte(adminToken)),
 	}
 }
 
-// who returns the identity of a token, or nil. Comparing sums takes the same
-// time however much of a guess is right, its length included.
-func (g *guard) who(token string) *identity {
+// who returns the identity of a token. Comparing sums takes the same time however
+// much of a guess is right, its length included.
+func (g *guard) who(ctx context.Context, token string) (*identity, *sdk.Error) {
 	sum := sha256.Sum256([]byte(token))
 	if subtle.ConstantTimeCompare(sum[:], g.adminSum[:]) == 1 {
-		return &g.admin
+		return g.admin, nil
 	}
-	return nil
+	if !validToken(token) {
+		return nil, badToken()
+	}
+	who, err := g.find(ctx, tokenID(token))
+	if err != nil {
+		return nil, sdk.Errorf(sdk.CodeUnavailable, "the tokens cannot be read at present; try again")
+	}
+	if who == nil || subtle.ConstantTimeCompare([]byte(hex.EncodeToString(sum[:])), []byte(who.kept.Sum)) != 1 {
+		return nil, badToken()
+	}
+	if who.expired() {
+		return nil, sdk.Errorf(sdk.CodeUnauthorized, "this token has expired; ask for another")
+	}
+	g.used(ctx, who)
+	return who, nil
 }
 
 func badToken() *sdk.Error {
@@ -72,10 +91,7 @@ func (g *guard) authorize(r *http.Request) (*identity, *sdk.Error) {
 	if !there {
 		return nil, noToken()
 	}
-	if id := g.who(token); id != nil {
-		return id, nil
-	}
-	return nil, badToken()
+	return g.who(r.Context(), token)
 }
 
 // The subprotocols that a WebSocket client may offer.
@@ -98,10 +114,7 @@ func (g *guard) authorizeSocket(r *http.Request) (*identity, *sdk.Error) {
 	if !there {
 		return nil, nil
 	}
-	if id := g.who(token); id != nil {
-		return id, nil
-	}
-	return nil, badToken()
+	return g.who(r.Context(), token)
 }
 
 // queryToken refuses a token in the query string, where proxies, histories and

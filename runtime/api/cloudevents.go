@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -34,7 +35,34 @@ func (f *fields) event() sdk.Event {
 	if data, ok := f.raw("data"); ok {
 		e.Data = data
 	}
+	f.extensions(&e)
 	return e
+}
+
+// extensions takes what is left: attributes that others have added. Their values
+// travel as text.
+func (f *fields) extensions(e *sdk.Event) {
+	for i, m := range f.members {
+		if f.taken[i] {
+			continue
+		}
+		f.taken[i] = true
+		var v any
+		dec := json.NewDecoder(bytes.NewReader(m.value))
+		dec.UseNumber()
+		_ = dec.Decode(&v) // it is JSON: the body was scanned
+		switch text := fmt.Sprint(v); v.(type) {
+		case nil:
+			continue // null is absent
+		case string, bool, json.Number:
+			if e.Extensions == nil {
+				e.Extensions = map[string]string{}
+			}
+			e.Extensions[m.name] = text
+		default:
+			f.fail(clip(m.name), "is no attribute of CloudEvents: want a string, a number, or true or false")
+		}
+	}
 }
 
 func isJSON(contentType string) bool {
@@ -65,8 +93,7 @@ func readEvents(h http.Header, body []byte) ([]sdk.Event, error) {
 		}
 		return one(readFields(body))
 	case h.Get("Ce-Type") == "" && h.Get("Ce-Specversion") == "" && h.Get("Ce-Id") == "":
-		return nil, sdk.Invalid("Content-Type",
-			"want %s (one event), %s (a list of them), or the attributes in ce- headers with the data as JSON body", structuredType, batchType)
+		return nil, wrongType("%s (one event), %s (a list of them), or the attributes in ce- headers with the data as JSON body", structuredType, batchType)
 	}
 	return one(readBinary(h, body))
 }
@@ -113,7 +140,7 @@ func readBatch(body []byte) ([]sdk.Event, error) {
 // the same code.
 func readBinary(h http.Header, body []byte) (*fields, error) {
 	if t := h.Get("Content-Type"); len(body) > 0 && !isJSON(t) {
-		return nil, sdk.Invalid("Content-Type", "only JSON data is carried, such as \"application/json\"")
+		return nil, wrongType("application/json: no other data is carried")
 	}
 	var members []member
 	for name, values := range h {

@@ -23,6 +23,7 @@ import (
 // from 4500 on it does not.
 const (
 	closeShutdown  = 4000
+	closeExpired   = 4005
 	closeSlow      = 4008
 	closeNoPong    = 4012
 	closeBadToken  = 4500
@@ -56,7 +57,8 @@ type conn struct {
 	ctx, reading       context.Context
 	cancel, stopReader context.CancelFunc
 
-	who     *identity // the reader's; nil before hello
+	who     *identity // the reader's; nil before hello, and then the same for good
+	detach  func()    // the reader's; from who
 	greeted atomic.Bool
 	frame   bytes.Buffer // the reader's
 	bad     int          // the reader's: malformed requests in a row
@@ -123,6 +125,11 @@ func newConn(s *Server, ws *websocket.Conn, sock *socket, who *identity) *conn {
 // serve runs the connection until it has ended.
 func (c *conn) serve() {
 	defer c.cancel()
+	c.detach = func() {}
+	if c.who != nil {
+		c.detach = c.who.attach(c.close)
+	}
+	defer func() { c.detach() }()
 	written := make(chan struct{})
 	go func() {
 		defer close(written)

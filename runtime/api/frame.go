@@ -116,11 +116,23 @@ type cloudEvent struct {
 	ContentType string          `json:"datacontenttype,omitempty"`
 	TraceParent string          `json:"traceparent,omitempty"`
 	Data        json.RawMessage `json:"data,omitempty"`
+	extensions  map[string]string
+}
+
+// MarshalJSON puts the extension attributes beside the others.
+func (ce cloudEvent) MarshalJSON() ([]byte, error) {
+	type plain cloudEvent
+	text, err := encode(plain(ce))
+	if err != nil || len(ce.extensions) == 0 {
+		return text, err
+	}
+	more, err := encode(ce.extensions)
+	return append(append(text[:len(text)-1], ','), more[1:]...), err
 }
 
 func newCloudEvent(e *sdk.Event) cloudEvent {
 	ce := cloudEvent{SpecVersion: "1.0", ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject,
-		Time: e.Time, TraceParent: e.TraceParent, Data: e.Data}
+		Time: e.Time, TraceParent: e.TraceParent, Data: e.Data, extensions: e.Extensions}
 	if len(e.Data) > 0 {
 		ce.ContentType = "application/json"
 	}

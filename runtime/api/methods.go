@@ -37,6 +37,12 @@ func (m methods) call(c *conn, req *request) {
 		return
 	}
 	c.srv.metrics.requests.WithLabelValues(req.method).Inc()
+	if c.who != nil { // or it is hello
+		if err := permit(c.who, req.method); err != nil {
+			c.reply(req, nil, err)
+			return
+		}
+	}
 	run(c, req)
 }
 
@@ -103,12 +109,19 @@ func (c *conn) hello(req *request) {
 		return
 	}
 	if sent || c.who == nil {
-		who := c.srv.guard.who(token)
-		if who == nil {
-			c.srv.metrics.failed(sdk.CodeUnauthorized)
-			c.log.Warn("refused a hello with a bad token")
-			c.reply(req, nil, badToken())
-			c.close(closeBadToken, "bad credentials")
+		who, bad := c.srv.guard.who(c.ctx, token)
+		if bad != nil {
+			c.log.Warn("refused a hello with a bad token", "code", bad.Code)
+			c.reply(req, nil, bad)
+			if bad.Code == sdk.CodeUnauthorized {
+				c.close(closeBadToken, "bad credentials")
+			} else {
+				c.close(closeShutdown, "the tokens cannot be read at present")
+			}
+			return
+		}
+		if c.who != nil && who != c.who {
+			c.reply(req, nil, sdk.Errorf(sdk.CodeConflict, "this connection belongs to another token; open another one"))
 			return
 		}
 		if c.who == nil && !c.srv.greet() {
@@ -116,7 +129,10 @@ func (c *conn) hello(req *request) {
 			c.close(closeTooMany, "too many connections")
 			return
 		}
-		c.who = who
+		if c.who == nil {
+			c.who = who
+			c.detach = who.attach(c.close)
+		}
 		c.greeted.Store(true)
 	}
 	epoch, err := c.srv.rt.Epoch(c.ctx)
@@ -143,6 +159,9 @@ func (c *conn) getTask(req *request) {
 		return
 	}
 	c.spawn(req, c.calls, func() (any, error) {
+		if err := c.srv.forTask(c.ctx, c.who, id, scopeRead); err != nil {
+			return nil, err
+		}
 		task, err := c.srv.rt.Task(c.ctx, id)
 		return taskResult{task}, err
 	})
@@ -171,6 +190,9 @@ func (c *conn) cancelTask(req *request) {
 		return
 	}
 	c.spawn(req, c.calls, func() (any, error) {
+		if err := c.srv.forTask(c.ctx, c.who, id, scopeCancel); err != nil {
+			return nil, err
+		}
 		task, err := c.srv.rt.Cancel(c.srv.ctx, id, force, reason)
 		return taskResult{task}, err
 	})
@@ -195,6 +217,9 @@ func (c *conn) retryTask(req *request) {
 		return
 	}
 	c.spawn(req, c.calls, func() (any, error) {
+		if err := c.srv.forTask(c.ctx, c.who, id, scopeCancel); err != nil {
+			return nil, err
+		}
 		task, err := c.srv.rt.Retry(c.srv.ctx, id)
 		return taskResult{task}, err
 	})
@@ -223,7 +248,16 @@ func (c *conn) subscribe(req *request) {
 		c.reply(req, nil, err)
 		return
 	}
-	sub, err := c.reserve()
+	var err error
+	if watch.Task != "" {
+		err = c.srv.forTask(c.ctx, c.who, watch.Task, scopeRead)
+	} else if !c.who.may(scopeRead) {
+		err = forbidden(c.who, scopeRead)
+	}
+	var sub *subscription
+	if err == nil {
+		sub, err = c.reserve()
+	}
 	if err == nil {
 		err = c.open(sub, watch)
 	}

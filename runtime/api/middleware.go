@@ -27,11 +27,14 @@ func requestID(ctx context.Context) string {
 }
 
 // owner is who sends the request; authentication has put it there.
-func owner(ctx context.Context) string {
+func owner(ctx context.Context) string { return sender(ctx).name }
+
+// sender is the same with all that is known of it.
+func sender(ctx context.Context) *identity {
 	if who, ok := ctx.Value(keyIdentity).(*identity); ok {
-		return who.name
+		return who
 	}
-	return ""
+	return &identity{} // may do nothing
 }
 
 // front is what every request passes, in this order: its id, headers that every

@@ -47,6 +47,7 @@ func (s *Server) routes() (http.Handler, error) {
 	s.routeApprovals(api)
 	s.routeQueues(api)
 	s.routeSchedules(api)
+	s.routeTokens(api)
 	s.routeSystem(api, mux)
 
 	page, err := newPage()
@@ -60,7 +61,13 @@ func (s *Server) routes() (http.Handler, error) {
 		}
 		s.serveWS(w, r)
 	})
-	mux.Handle("GET /metrics", s.metrics.handler())
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		if err := permit(sender(r.Context()), "metrics"); err != nil && !s.cfg.MetricsPublic {
+			s.fail(w, r, err)
+			return
+		}
+		s.metrics.handler().ServeHTTP(w, r)
+	})
 	return s.front(mux), nil
 }
 
@@ -128,8 +135,15 @@ func (s *Server) problemOf(ctx context.Context, err error) error {
 // handle registers an operation whose errors may be of any kind.
 func handle[I, O any](s *Server, api huma.API, op huma.Operation, run func(ctx context.Context, in *I) (*O, error)) {
 	op.Path = apiPath + op.Path
+	if needs[op.OperationID] == nil {
+		panic("api: nobody has said who may " + op.OperationID)
+	}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := run(ctx, in)
+		var out *O
+		err := permit(sender(ctx), op.OperationID)
+		if err == nil {
+			out, err = run(ctx, in)
+		}
 		if err != nil {
 			var ready *problem
 			if errors.As(err, &ready) {
@@ -190,15 +204,24 @@ func readLimited(r io.Reader, limit int) ([]byte, error) {
 // fields begins to read the body as a JSON object; an empty body is an empty
 // one where optional.
 func (b *body) fields(optional bool) (*fields, error) {
-	switch {
+	switch t := b.header.Get("Content-Type"); {
 	case b.err != nil:
 		return nil, b.err
+	case len(b.text) > 0 && t != "" && !isJSON(t):
+		return nil, wrongType("application/json")
 	case len(b.text) == 0 && optional:
 		return newFields(nil), nil
 	case len(b.text) == 0:
 		return nil, sdk.Errorf(sdk.CodeInvalid, "the request has no body; want a JSON object")
 	}
 	return readFields(b.text)
+}
+
+// wrongType refuses a body for its media type.
+func wrongType(want string, args ...any) error {
+	p := newProblem(sdk.Errorf(sdk.CodeInvalidRequest, "want the header Content-Type: "+want, args...))
+	p.Title, p.Status = "Unsupported media type", http.StatusUnsupportedMediaType
+	return p
 }
 
 // withBody adds to an operation that it has a body of type T.

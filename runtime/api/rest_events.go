@@ -49,6 +49,9 @@ type eventsOutput struct {
 }
 
 func (s *Server) getEvents(ctx context.Context, in *eventsInput) (*eventsOutput, error) {
+	if err := s.forTask(ctx, sender(ctx), in.ID, scopeRead); err != nil {
+		return nil, err
+	}
 	if strings.Contains(in.Accept, "text/event-stream") {
 		return s.streamEvents(ctx, in)
 	}

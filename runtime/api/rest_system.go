@@ -50,11 +50,12 @@ type pluginList struct {
 type pluginsOutput struct{ Body pluginList }
 
 func (s *Server) getPlugins(context.Context, *struct{}) (*pluginsOutput, error) {
-	list := s.cfg.Plugins.Plugins()
-	if list == nil {
-		list = []sdk.PluginStatus{}
-	}
-	return &pluginsOutput{pluginList{Plugins: list}}, nil
+	return &pluginsOutput{pluginList{Plugins: s.allPlugins()}}, nil
+}
+
+// allPlugins are the configured ones and the one that is linked in.
+func (s *Server) allPlugins() []sdk.PluginStatus {
+	return append(s.cfg.Plugins.Plugins(), s.rt.System())
 }
 
 // PluginName is the name in a path.
@@ -65,7 +66,7 @@ type PluginName struct {
 type pluginOutput struct{ Body sdk.PluginStatus }
 
 func (s *Server) getPlugin(_ context.Context, in *PluginName) (*pluginOutput, error) {
-	for _, p := range s.cfg.Plugins.Plugins() {
+	for _, p := range s.allPlugins() {
 		if p.Name == in.Name {
 			return &pluginOutput{p}, nil
 		}
@@ -93,6 +94,9 @@ func (s *Server) tellPlugin(ctx context.Context, in *reloadInput, what string, t
 	if _, err := s.getPlugin(ctx, &in.PluginName); err != nil {
 		return nil, err
 	}
+	if in.Name == s.rt.System().Name {
+		return nil, sdk.Errorf(sdk.CodeConflict, "the plugin %s is a part of the runtime: there is nothing to %s", in.Name, what)
+	}
 	// A reload half done is nobody's wish: it goes on when the client goes.
 	if err := tell(context.WithoutCancel(ctx), in.Name); err != nil {
 		if sdk.CodeOf(err) != "" {
@@ -113,7 +117,7 @@ func (s *Server) getSystem(ctx context.Context, _ *struct{}) (*systemOutput, err
 	}
 	status.Connections = s.connections()
 	status.Plugins = sdk.PluginCounts{}
-	for _, p := range s.cfg.Plugins.Plugins() {
+	for _, p := range s.allPlugins() {
 		switch p.State {
 		case sdk.PluginReady:
 			status.Plugins.Ready++

@@ -93,6 +93,9 @@ func (s *Server) postTask(ctx context.Context, in *submitInput) (*taskOutput, er
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	if bad := s.forSubmit(sender(ctx), sub.Kind); bad != nil {
+		return nil, bad
+	}
 	// Submitting goes on when the client goes away: it may not see the
 	// answer, but asks again under its key.
 	done, err := s.rt.Submit(context.WithoutCancel(ctx), owner(ctx), []sdk.Submission{sub})
@@ -145,6 +148,9 @@ func (s *Server) postBatch(ctx context.Context, in *batchInput) (*batchOutput, e
 	var good []sdk.Submission
 	for i := range subs {
 		if bad[i] == nil {
+			bad[i] = s.forSubmit(sender(ctx), subs[i].Kind)
+		}
+		if bad[i] == nil {
 			good = append(good, subs[i])
 		}
 	}
@@ -184,20 +190,9 @@ func (s *Server) getTasks(ctx context.Context, in *listInput) (*listOutput, erro
 	if err != nil {
 		return nil, err
 	}
-	out := &listOutput{Body: page}
-	if page.NextCursor != "" {
-		q := url.Values{"state": in.State, "kind": in.Kind, "label": in.Label, "cursor": {page.NextCursor}}
-		for name, v := range map[string]string{"queue": in.Queue, "parent": in.Parent, "schedule": in.Schedule, "q": in.Q} {
-			if v != "" {
-				q.Set(name, v)
-			}
-		}
-		if in.Limit != 50 {
-			q.Set("limit", itoa(in.Limit))
-		}
-		out.Link = "<" + apiPath + "/tasks?" + q.Encode() + `>; rel="next"`
-	}
-	return out, nil
+	params := url.Values{"state": in.State, "kind": in.Kind, "label": in.Label, "queue": {in.Queue}, "parent": {in.Parent},
+		"schedule": {in.Schedule}, "q": {in.Q}, "limit": {itoa(in.Limit)}}
+	return &listOutput{nextLink("/tasks", page.NextCursor, params), page}, nil
 }
 
 type getInput struct {
@@ -209,6 +204,9 @@ type getInput struct {
 func (s *Server) getTask(ctx context.Context, in *getInput) (*taskOutput, error) {
 	wait, err := in.duration()
 	if err != nil {
+		return nil, err
+	}
+	if err := s.forTask(ctx, sender(ctx), in.ID, scopeRead); err != nil {
 		return nil, err
 	}
 	task, err := s.rt.Task(ctx, in.ID)
@@ -245,6 +243,9 @@ func (s *Server) postCancel(ctx context.Context, in *actInput) (*taskOutput, err
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	if err := s.forTask(ctx, sender(ctx), in.ID, scopeCancel); err != nil {
+		return nil, err
+	}
 	task, err := s.rt.Cancel(context.WithoutCancel(ctx), in.ID, force, reason)
 	if err != nil {
 		return nil, err
@@ -258,6 +259,9 @@ func (s *Server) postRetry(ctx context.Context, in *actInput) (*taskOutput, erro
 		err = f.err()
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := s.forTask(ctx, sender(ctx), in.ID, scopeCancel); err != nil {
 		return nil, err
 	}
 	task, err := s.rt.Retry(context.WithoutCancel(ctx), in.ID)

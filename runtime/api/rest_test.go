@@ -102,15 +102,19 @@ func TestRESTRefusals(t *testing.T) {
 		{"POST", "/api/v1/plugins/none/disable", "", nil, 404, "not_found", ""},
 		{"POST", "/api/v1/plugins/none/enable", `{"x":1}`, nil, 422, "invalid", "x"},
 
-		{"POST", "/api/v1/events", `{"type":"demo.ping"}`, nil, 422, "invalid", "Content-Type"},
+		{"POST", "/api/v1/tasks", `{"kind":"bench.echo"}`, http.Header{"Content-Type": {"text/plain"}}, 415, "invalid_request", ""},
+		{"POST", "/api/v1/tasks", `kind=bench.echo`, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, 415, "invalid_request", ""},
+		{"POST", "/api/v1/tasks/tsk_none/cancel", `{}`, http.Header{"Content-Type": {"text/plain"}}, 415, "invalid_request", ""},
+		{"POST", "/api/v1/events", `{"type":"demo.ping"}`, nil, 415, "invalid_request", ""},
 		{"POST", "/api/v1/events", `{"type":"task.queued"}`, ce("structured"), 422, "invalid", "type"},
-		{"POST", "/api/v1/events", `{"type":"demo.ping","partitionkey":"x"}`, ce("structured"), 422, "invalid", "partitionkey"},
+		{"POST", "/api/v1/events", `{"type":"demo.ping","partition_key":"x"}`, ce("structured"), 422, "invalid", "partition_key"},
+		{"POST", "/api/v1/events", `{"type":"demo.ping","partitionkey":["x"]}`, ce("structured"), 422, "invalid", "partitionkey"},
 		{"POST", "/api/v1/events", `{"type":"demo.ping","specversion":"0.3"}`, ce("structured"), 422, "invalid", "specversion"},
 		{"POST", "/api/v1/events", `{"type":"demo.ping","data_base64":"eA=="}`, ce("structured"), 422, "invalid", "data_base64"},
-		{"POST", "/api/v1/events", `[{"type":"demo.ping"},{"typ":"demo.ping"}]`, ce("batch"), 422, "invalid", "1.typ"},
+		{"POST", "/api/v1/events", `[{"type":"demo.ping"},{"typ":"demo.ping"}]`, ce("batch"), 422, "invalid", "1.type"},
 		{"POST", "/api/v1/events", `[]`, ce("batch"), 422, "invalid", ""},
 		{"POST", "/api/v1/events", `[{"type":"demo.ping"},{"type":"task.queued"}]`, ce("batch"), 422, "invalid", "1.type"},
-		{"POST", "/api/v1/events", `<x/>`, http.Header{"Content-Type": {"text/xml"}, "Ce-Type": {"demo.ping"}}, 422, "invalid", "Content-Type"},
+		{"POST", "/api/v1/events", `<x/>`, http.Header{"Content-Type": {"text/xml"}, "Ce-Type": {"demo.ping"}}, 415, "invalid_request", ""},
 	} {
 		t.Run(fmt.Sprintf("%s %.60s %.40s", tt.method, tt.path, tt.body), func(t *testing.T) {
 			resp, text := w.http(tt.method, tt.path, tt.body, tt.header)
@@ -316,14 +320,14 @@ func TestCloudEvents(t *testing.T) {
 		header     http.Header
 		want       []string // id, source, type, subject and data of each
 	}{
-		{"structured", `{"specversion":"1.0","id":"e1","source":"/a","type":"demo.one","subject":"s","time":"2026-01-02T03:04:05Z","datacontenttype":"application/json","data":{"x":1}}`,
-			ce("structured"), []string{`e1 /a demo.one s {"x":1}`}},
+		{"structured", `{"specversion":"1.0","id":"e1","source":"/a","type":"demo.one","subject":"s","time":"2026-01-02T03:04:05Z","datacontenttype":"application/json","data":{"x":1},"partitionkey":"p","sampled":true,"sequence":7}`,
+			ce("structured"), []string{`e1 /a demo.one s {"x":1} p true 7`}},
 		{"batch", `[{"specversion":"1.0","id":"e2","source":"/a","type":"demo.two","data":1},{"specversion":"1.0","id":"e3","source":"/a","type":"demo.three"}]`,
 			ce("batch"), []string{`e2 /a demo.two  1`, `e3 /a demo.three  `}},
 		{"plain JSON", `{"id":"e6","source":"/a","type":"demo.one","data":6}`, http.Header{"Content-Type": {"application/json"}}, []string{`e6 /a demo.one  6`}},
 		{"a list from curl", ` [{"id":"e7","source":"/a","type":"demo.one"}]`, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []string{`e7 /a demo.one  `}},
 		{"binary", `{"y":"é"}`, http.Header{"Content-Type": {"application/json"}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"e4"}, "Ce-Source": {"/b"},
-			"Ce-Type": {"demo.four"}, "Ce-Subject": {"caf%C3%A9"}}, []string{`e4 /b demo.four café {"y":"é"}`}},
+			"Ce-Type": {"demo.four"}, "Ce-Subject": {"caf%C3%A9"}, "Ce-Partitionkey": {"q"}}, []string{`e4 /b demo.four café {"y":"é"} q`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			resp, text := w.http(http.MethodPost, "/api/v1/events", tt.body, tt.header)
@@ -335,11 +339,14 @@ func TestCloudEvents(t *testing.T) {
 				var e struct {
 					ID, Source, Type, Subject string
 					Data                      json.RawMessage
+					PartitionKey              string // and two more attributes that are not CloudEvents' own
+					Sampled, Sequence         string
 				}
 				if err := json.Unmarshal(c.next().Params.Event, &e); err != nil {
 					t.Fatal(err)
 				}
-				if line := fmt.Sprintf("%s %s %s %s %s", e.ID, e.Source, e.Type, e.Subject, e.Data); line != want || got.IDs[i] != e.ID {
+				more := strings.TrimRight(" "+e.PartitionKey+" "+e.Sampled+" "+e.Sequence, " ")
+				if line := fmt.Sprintf("%s %s %s %s %s", e.ID, e.Source, e.Type, e.Subject, e.Data) + more; line != want || got.IDs[i] != e.ID {
 					t.Errorf("event %q, want %q", line, want)
 				}
 			}

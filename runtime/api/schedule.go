@@ -140,15 +140,7 @@ func (s *Server) getSchedules(ctx context.Context, in *schedulesInput) (*schedul
 	if err != nil {
 		return nil, err
 	}
-	out := &schedulesOutput{Body: scheduleList{page, next}}
-	if next != "" {
-		q := url.Values{"limit": {itoa(in.Limit)}, "cursor": {next}}
-		if in.Source != "" {
-			q.Set("source", in.Source)
-		}
-		out.Link = "<" + apiPath + "/schedules?" + q.Encode() + `>; rel="next"`
-	}
-	return out, nil
+	return &schedulesOutput{nextLink("/schedules", next, url.Values{"source": {in.Source}, "limit": {itoa(in.Limit)}}), scheduleList{page, next}}, nil
 }
 
 func (s *Server) getSchedule(ctx context.Context, in *ScheduleID) (*scheduleOutput, error) {

@@ -56,7 +56,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, rt: cfg.Runtime, log: cfg.Logger,
 		doors:     newDoors(cfg.Listen, cfg.AllowedHosts, cfg.AllowedOrigins),
-		guard:     newGuard(cfg.AdminToken, cfg.Limits.RequestsPerSecond),
+		guard:     newGuard(cfg.Runtime, cfg.AdminToken, cfg.Limits.RequestsPerSecond),
 		methods:   newMethods(),
 		listening: make(chan struct{}),
 		conns:     map[*conn]struct{}{},
@@ -139,6 +139,12 @@ func (s *Server) Run(ctx context.Context) error {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		s.guard.keepUp(s.serving)
+	}()
+	defer func() { <-watching }()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 

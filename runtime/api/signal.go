@@ -28,7 +28,12 @@ func (c *conn) signalTask(req *request) {
 		c.reply(req, nil, err)
 		return
 	}
-	c.spawn(req, c.calls, func() (any, error) { return struct{}{}, c.srv.rt.Signal(c.srv.ctx, id, name, data) })
+	c.spawn(req, c.calls, func() (any, error) {
+		if err := c.srv.forTask(c.ctx, c.who, id, scopeCancel); err != nil {
+			return nil, err
+		}
+		return struct{}{}, c.srv.rt.Signal(c.srv.ctx, id, name, data)
+	})
 }
 
 func (s *Server) postSignal(ctx context.Context, in *actInput) (*taskOutput, error) {
@@ -39,6 +44,9 @@ func (s *Server) postSignal(ctx context.Context, in *actInput) (*taskOutput, err
 	name := f.required("name")
 	data, _ := f.raw("data")
 	if err := f.err(); err != nil {
+		return nil, err
+	}
+	if err := s.forTask(ctx, sender(ctx), in.ID, scopeCancel); err != nil {
 		return nil, err
 	}
 	if err := s.rt.Signal(context.WithoutCancel(ctx), in.ID, name, data); err != nil {
@@ -127,15 +135,8 @@ func (s *Server) getApprovals(ctx context.Context, in *approvalsInput) (*approva
 	if err != nil {
 		return nil, err
 	}
-	out := &approvalsOutput{Body: approvalList{page, next}}
-	if next != "" {
-		q := url.Values{"state": {in.State}, "limit": {itoa(in.Limit)}, "cursor": {next}}
-		if in.Task != "" {
-			q.Set("task", in.Task)
-		}
-		out.Link = "<" + apiPath + "/approvals?" + q.Encode() + `>; rel="next"`
-	}
-	return out, nil
+	params := url.Values{"state": {in.State}, "task": {in.Task}, "limit": {itoa(in.Limit)}}
+	return &approvalsOutput{nextLink("/approvals", next, params), approvalList{page, next}}, nil
 }
 
 // ApprovalID is the id in a path.

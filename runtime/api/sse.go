@@ -54,7 +54,10 @@ func (s *Server) streamEvents(ctx context.Context, in *eventsInput) (*eventsOutp
 			return
 		}
 		st := stream{s: s, w: w, rc: http.NewResponseController(w), after: in.After}
-		st.run(r.Context(), watch, wake, first, over)
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer sender(ctx).attach(func(int, string) { cancel() })()
+		st.run(ctx, watch, wake, first, over)
 	}}, nil
 }
 

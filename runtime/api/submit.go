@@ -18,6 +18,11 @@ func (c *conn) submit(req *request) {
 	job := submitJob{req: req, subs: []sdk.Submission{req.params.submission()}}
 	follow := req.params.flag("subscribe")
 	err := req.params.err()
+	if err == nil {
+		if bad := c.srv.forSubmit(c.who, job.subs[0].Kind); bad != nil {
+			err = bad
+		}
+	}
 	if err == nil && follow {
 		job.sub, err = c.reserve()
 	}
@@ -34,6 +39,11 @@ func (c *conn) submitMany(req *request) {
 	if err := req.params.err(); err != nil {
 		c.reply(req, nil, err)
 		return
+	}
+	for i := range job.subs {
+		if job.bad[i] == nil {
+			job.bad[i] = c.srv.forSubmit(c.who, job.subs[i].Kind)
+		}
 	}
 	c.enqueueSubmit(job)
 }

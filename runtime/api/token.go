@@ -90,6 +90,15 @@ func validToken(token string) bool {
 	return strings.HasPrefix(token, tokenPrefix) && cut > len(tokenPrefix) && checksum(token[:cut]) == token[cut+1:]
 }
 
+// tokenID is the part of a token that may be shown, or "".
+func tokenID(token string) string {
+	id, _, ok := strings.Cut(strings.TrimPrefix(token, tokenPrefix), "_")
+	if !ok || len(id) != idLen {
+		return ""
+	}
+	return id
+}
+
 const digits62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 func randomText(n int) string {

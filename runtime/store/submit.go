@@ -77,7 +77,7 @@ func (t *tick) submit(args []*submitArg) error {
 			*twin.out = *n.out
 			twin.out.Duplicate = true
 			if n.out.Err == nil && twin.IdempotencyKey != "" && twin.BodyHash != n.BodyHash {
-				*twin.out = runtime.Submitted{Err: keyConflict(twin.IdempotencyKey)}
+				*twin.out = runtime.Submitted{Err: runtime.KeyConflict(twin.IdempotencyKey)}
 			}
 		}
 	}
@@ -291,13 +291,13 @@ func (t *tick) owner(n *newcomer) error {
 	var hash string
 	scan := func(r *sql.Rows) error { return scanTask(r, &n.out.Task, &hash) }
 	if n.IdempotencyKey != "" {
-		err := t.query(`SELECT `+taskColumns+`, body_hash FROM tasks WHERE owner = $1 AND idempotency_key = $2`, scan, n.Task.Owner, n.IdempotencyKey)
+		err := t.query(keyedTask, scan, n.Task.Owner, n.IdempotencyKey)
 		if err != nil {
 			return fmt.Errorf("find the task of an idempotency key: %w", err)
 		}
 		if n.out.Task.ID != "" {
 			if n.out.Duplicate = true; hash != n.BodyHash {
-				*n.out = runtime.Submitted{Err: keyConflict(n.IdempotencyKey)}
+				*n.out = runtime.Submitted{Err: runtime.KeyConflict(n.IdempotencyKey)}
 			}
 			return nil
 		}
@@ -320,10 +320,16 @@ func (t *tick) owner(n *newcomer) error {
 	return fmt.Errorf("task %s was not inserted: %w", n.Task.ID, errAgain)
 }
 
+const keyedTask = `SELECT ` + taskColumns + `, body_hash FROM tasks WHERE owner = $1 AND idempotency_key = $2`
+
+// Keyed implements runtime.Store.
+func (s *Store) Keyed(ctx context.Context, owner, key string) (task sdk.Task, bodyHash string, err error) {
+	if !clean(owner) || !clean(key) {
+		return task, "", nil
+	}
+	err = s.read(ctx, keyedTask, func(r *sql.Rows) error { return scanTask(r, &task, &bodyHash) }, owner, key)
+	return task, bodyHash, err
+}
+
 // errAgain asks for the set to be run again.
 var errAgain = errors.New("another node was in the way")
-
-func keyConflict(key string) *sdk.Error {
-	return &sdk.Error{Code: sdk.CodeConflict, Message: fmt.Sprintf("idempotency_key %.80q was used for another submission; use a new key", key),
-		Fields: []sdk.Field{{Field: "idempotency_key", Message: "was used for another submission"}}}
-}
