@@ -39,6 +39,12 @@ metrics {
   # public = false # true: /metrics needs no token
 }
 
+# The three endpoints of the old web app, for clients written against it:
+# /api/send-message-nagatha-core/, /api/task-status/ID/ and /api/system-status/.
+compat {
+  seed_api = true
+}
+
 # Where tasks live: an SQLite file in data_dir, which belongs to one runtime, or a
 # PostgreSQL database (15 or later) that any number of runtimes share, each with a
 # data_dir of its own:

@@ -22,6 +22,10 @@ type idSource struct {
 
 const idAlphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 
+// NewID makes an id like those of tasks: sortable by time, with a prefix that says
+// what it names.
+func NewID(prefix string) string { return newID(prefix) }
+
 func newID(prefix string) string { return ids.next(prefix, time.Now()) }
 
 func (s *idSource) next(prefix string, now time.Time) string {

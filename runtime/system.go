@@ -50,12 +50,12 @@ func (r *Runtime) system() sdk.Plugin {
 		sdk.Func(sdk.HandlerInfo{
 			Kind: "system.refresh_status", Description: "Take stock of tasks, nodes and memory, and keep it as the latest status.",
 			PayloadSchema: nothing, ResultSchema: json.RawMessage(`{"type":"object","required":["timestamp","tasks","nodes"]}`),
-			Example: json.RawMessage(`{}`), MaxAttempts: 1,
+			Example: json.RawMessage(`{}`), MaxAttempts: 1, Idempotent: true,
 		}, r.refreshStatus),
 		sdk.Func(sdk.HandlerInfo{
 			Kind: "system.cleanup_old_data", Description: "Delete ended tasks, events and data that are past their retention.",
 			PayloadSchema: nothing, ResultSchema: json.RawMessage(`{"type":"object","required":["deleted"],"properties":{"deleted":{"type":"integer","minimum":0}}}`),
-			Example: json.RawMessage(`{}`), Timeout: sdk.Duration(cleanupTimeout), MaxAttempts: 3, Concurrency: 1,
+			Example: json.RawMessage(`{}`), Timeout: sdk.Duration(cleanupTimeout), MaxAttempts: 3, Concurrency: 1, Idempotent: true,
 		}, r.cleanupOldData))
 }
 

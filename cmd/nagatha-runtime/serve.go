@@ -233,7 +233,7 @@ func (r *rooms) wireAPI() (err error) {
 	r.api, err = api.New(api.Config{
 		Runtime: r.runtime, Plugins: r.host, AdminToken: token, Version: version, Logger: r.log,
 		Listen: r.cfg.Server.Listen, Listener: r.listener, AllowedHosts: r.cfg.Server.AllowedHosts, AllowedOrigins: r.cfg.Server.AllowedOrigins,
-		MetricsPublic: r.cfg.MetricsPublic, Heartbeat: l.Heartbeat,
+		DataDir: r.cfg.DataDir, SeedAPI: r.cfg.SeedAPI, MetricsPublic: r.cfg.MetricsPublic, Heartbeat: l.Heartbeat,
 		Limits: api.Limits{FrameBytes: l.FrameBytes, BodyBytes: l.BodyBytes, Subscriptions: l.Subscriptions, InFlight: l.InFlight,
 			RequestsPerSecond: l.RequestsPerSecond, Connections: l.Connections, Anonymous: l.Anonymous},
 	})

@@ -59,6 +59,7 @@ type Config struct {
 	Plugins    Plugins
 	AdminToken string // see [AdminToken]
 	Version    string // of the program
+	DataDir    string // where copies for backups are made, and whose disk is watched; default "."
 	Logger     *slog.Logger
 
 	Listen string // host:port; default 127.0.0.1:8765
@@ -71,6 +72,7 @@ type Config struct {
 	// the server; its own pages always may.
 	AllowedOrigins []string
 	MetricsPublic  bool // /metrics without a token
+	SeedAPI        bool // the endpoints of the old web app; see seed.go
 
 	Limits Limits
 

@@ -144,6 +144,7 @@ func (b *bench) bundle() *sdk.Bundle {
 	return sdk.New(sdk.Info{Name: "bench", Version: "1"},
 		sdk.Registration{HandlerInfo: info("bench.echo"), Handler: sdk.HandlerFunc(
 			func(_ context.Context, task *sdk.Task, _ sdk.Host) (json.RawMessage, error) { return task.Payload, nil })},
+		sdk.Func(sdk.HandlerInfo{Kind: "bench.look", ReadOnly: true}, func(context.Context, sdk.Host, struct{}) (int, error) { return 1, nil }),
 		sdk.Func(info("bench.emit"), func(_ context.Context, host sdk.Host, in emit) (int, error) {
 			line := strings.Repeat("x", in.Size)
 			for i := range in.N {

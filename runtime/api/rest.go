@@ -48,6 +48,10 @@ func (s *Server) routes() (http.Handler, error) {
 	s.routeQueues(api)
 	s.routeSchedules(api)
 	s.routeTokens(api)
+	s.routeBackup(api)
+	if s.cfg.SeedAPI {
+		s.routeSeed(mux)
+	}
 	s.routeSystem(api, mux)
 
 	page, err := newPage()

@@ -374,7 +374,7 @@ func TestSystem(t *testing.T) {
 
 	_, text = w.http(http.MethodGet, "/api/v1/system", "", nil)
 	var s sdk.SystemStatus
-	if err := json.Unmarshal(text, &s); err != nil || s.Version != "test" || s.Tasks[sdk.StateCompleted] != 1 || s.Plugins.Ready != 1 || len(s.Nodes) != 1 {
+	if err := json.Unmarshal(text, &s); err != nil || s.Version != "test" || s.Tasks[sdk.StateCompleted] != 1 || s.Plugins.Ready != 2 || len(s.Nodes) != 1 {
 		t.Errorf("%s", text)
 	}
 	_, text = w.http(http.MethodGet, "/api/v1/plugins", "", nil)
@@ -382,7 +382,7 @@ func TestSystem(t *testing.T) {
 		Plugins    []sdk.PluginStatus
 		NextCursor *string `json:"next_cursor"`
 	}
-	if err := json.Unmarshal(text, &list); err != nil || len(list.Plugins) != 1 || list.NextCursor == nil {
+	if err := json.Unmarshal(text, &list); err != nil || len(list.Plugins) != 2 || list.Plugins[1].Name != "system" || len(list.Plugins[1].Kinds) != 2 || list.NextCursor == nil {
 		t.Errorf("%s", text)
 	}
 	if resp, text = w.http(http.MethodPost, "/api/v1/plugins/bench/reload", "", nil); resp.StatusCode != 200 || w.plugins.reloads.Load() != 1 {

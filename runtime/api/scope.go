@@ -56,7 +56,6 @@ var needs = map[string][]string{
 	"list-tokens": admins, "create-token": admins, "revoke-token": admins, "backup": admins,
 	"get-system": readers, "metrics": readers,
 	"hello": anybody, "ping": anybody, "unsubscribe": anybody,
-	"seed-send": anybody, "seed-task": anybody, "seed-system": anybody,
 }
 
 // permit refuses an operation that no scope of who allows.

@@ -36,6 +36,8 @@ type Server struct {
 	ctx, serving        context.Context
 	cancel, stopServing context.CancelFunc
 
+	backups   chan struct{} // capacity 1
+	seed      seedCache
 	listening chan struct{} // closed once addr is there
 	addr      net.Addr
 
@@ -58,9 +60,11 @@ func New(cfg Config) (*Server, error) {
 		doors:     newDoors(cfg.Listen, cfg.AllowedHosts, cfg.AllowedOrigins),
 		guard:     newGuard(cfg.Runtime, cfg.AdminToken, cfg.Limits.RequestsPerSecond),
 		methods:   newMethods(),
+		backups:   make(chan struct{}, 1),
 		listening: make(chan struct{}),
 		conns:     map[*conn]struct{}{},
 	}
+	s.seed.machine.dir = cfg.DataDir
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.serving, s.stopServing = context.WithCancel(s.ctx)
 	s.metrics = newMetrics(s)

@@ -190,7 +190,7 @@ func TestMethods(t *testing.T) {
 		t.Error("no id")
 	}
 	c.fails("event.publish", `{"type":"task.completed"}`, "invalid", -32602)
-	c.fails("event.publish", `{"type":"demo.ping","dta":1}`, "invalid", -32602)
+	c.fails("event.publish", `{"type":"demo.ping","da_ta":1}`, "invalid", -32602)
 	c.fails("event.publish", `{}`, "invalid", -32602)
 
 	c.fails("task.signal", `{"id":"x","name":"y"}`, "not_found", -32004)

@@ -39,6 +39,8 @@ type Config struct {
 	Server  Server
 	// MetricsPublic serves /metrics without a token.
 	MetricsPublic bool
+	// SeedAPI serves the endpoints of the old web app.
+	SeedAPI bool
 
 	Store    string // sqlite, postgres
 	StoreURL string // of postgres
@@ -152,6 +154,7 @@ type (
 		Log       *logBlock       `hcl:"log,block"`
 		Server    *serverBlock    `hcl:"server,block"`
 		Metrics   *metricsBlock   `hcl:"metrics,block"`
+		Compat    *compatBlock    `hcl:"compat,block"`
 		Store     *kindBlock      `hcl:"store,block"`
 		Bus       *kindBlock      `hcl:"bus,block"`
 		Queues    []queueBlock    `hcl:"queue,block"`
@@ -184,6 +187,9 @@ type (
 	}
 	metricsBlock struct {
 		Public hcl.Expression `hcl:"public,optional"`
+	}
+	compatBlock struct {
+		SeedAPI hcl.Expression `hcl:"seed_api,optional"`
 	}
 	kindBlock struct {
 		Kind string    `hcl:"kind,label"`
@@ -305,6 +311,9 @@ func (c *checker) file(cfg *Config, f *fileBlock) {
 	c.server(&cfg.Server, f.Server)
 	if f.Metrics != nil {
 		cfg.MetricsPublic = c.boolean(f.Metrics.Public, false)
+	}
+	if f.Compat != nil {
+		cfg.SeedAPI = c.boolean(f.Compat.SeedAPI, false)
 	}
 	c.store(cfg, f.Store)
 	cfg.Bus = c.kind(f.Bus, "bus", "sql", map[string]string{

@@ -83,7 +83,7 @@ func TestShippedFile(t *testing.T) {
 	if got := strings.Join(schedules, ", "); got != "refresh-system-status system.refresh_status 2m0s, cleanup-old-data system.cleanup_old_data 6h0m0s, check-mcp-servers-health mcp.check_health 5m0s" {
 		t.Errorf("schedules %s", got)
 	}
-	if cfg.Server.Listen != "127.0.0.1:8765" || len(cfg.Plugins) != 3 || cfg.Plugins[0].Wasm != "../../build/plugins/demo.wasm" {
+	if cfg.Server.Listen != "127.0.0.1:8765" || !cfg.SeedAPI || len(cfg.Plugins) != 3 || cfg.Plugins[0].Wasm != "../../build/plugins/demo.wasm" {
 		t.Errorf("got %+v", cfg)
 	}
 }

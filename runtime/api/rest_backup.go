@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+const backupType = "application/vnd.sqlite3"
+
+func (s *Server) routeBackup(api huma.API) {
+	op := huma.Operation{OperationID: "backup", Method: http.MethodPost, Path: "/backup", Tags: []string{"system"},
+		Summary: "Back the database up",
+		Description: "Streams a consistent copy of the SQLite database as of now, while work goes on. It needs room for the copy in data_dir for as long as it is " +
+			"sent. With PostgreSQL it is refused: use pg_dump.",
+		Responses: map[string]*huma.Response{"200": {Description: "The copy, an SQLite file", Content: map[string]*huma.MediaType{
+			backupType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}}}
+	withBody[struct{}](s, api, &op, false, "application/json")
+	handle(s, api, op, s.postBackup)
+}
+
+type backupInput struct{ body }
+
+// backupOutput writes itself: a copy may be larger than the memory.
+type backupOutput struct {
+	Body func(huma.Context)
+}
+
+func (s *Server) postBackup(ctx context.Context, in *backupInput) (*backupOutput, error) {
+	f, err := in.fields(true)
+	if err == nil {
+		err = f.err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	// One at a time: each takes as much room as the database.
+	select {
+	case s.backups <- struct{}{}:
+	default:
+		return nil, sdk.Errorf(sdk.CodeConflict, "another backup is being made; try again when it is done")
+	}
+	path := filepath.Join(s.cfg.DataDir, "backup-"+newRequestID()+".db")
+	done := func() {
+		_ = os.Remove(path) // it may not be there
+		<-s.backups
+	}
+	if err := s.rt.Backup(ctx, path); err != nil {
+		done()
+		return nil, err
+	}
+	copied, err := os.Open(path)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return &backupOutput{func(hc huma.Context) {
+		defer done()
+		defer copied.Close()
+		r, w := humago.Unwrap(hc)
+		if err := s.sendFile(w, r, copied); err != nil {
+			s.log.Warn("a backup was not received", "error", err)
+			// The response has begun: only a broken one says that it is not whole.
+			panic(http.ErrAbortHandler)
+		}
+	}}, nil
+}
+
+// sendFile sends a file, giving up when nobody reads.
+func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if rec, ok := w.(*recorder); ok {
+		rec.stream = true
+	}
+	w.Header().Set("Content-Type", backupType)
+	w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10))
+	w.Header().Set("Content-Disposition", `attachment; filename="nagatha-`+time.Now().UTC().Format("20060102-150405")+`.db"`)
+	rc := http.NewResponseController(w)
+	for r.Context().Err() == nil {
+		if err := rc.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		switch n, err := io.CopyN(w, f, 256<<10); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case n == 0:
+			return io.ErrShortWrite
+		}
+	}
+	return r.Context().Err()
+}
