@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
-	"github.com/nagatha/nagatha-runtime/sdk/client"
 )
 
 func (a *app) approvalsCommand() *cobra.Command {
@@ -25,42 +23,21 @@ func (a *app) approvalsListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := allApprovals(c.Context(), cl, state)
+			all, err := every(func(cursor string) ([]sdk.Approval, string, error) { return cl.Approvals(c.Context(), state, cursor) })
 			if err != nil {
 				return err
 			}
-			return a.approvals(list)
+			return a.approvals(all)
 		},
 	}
 	c.Flags().StringVar(&state, "state", "", "`pending`, approved, rejected, expired or all (default pending)")
 	return c
 }
 
-func allApprovals(ctx context.Context, cl *client.Client, state string) ([]sdk.Approval, error) {
-	list, next, err := cl.Approvals(ctx, state, "")
-	for err == nil && next != "" {
-		var more []sdk.Approval
-		more, next, err = cl.Approvals(ctx, state, next)
-		list = append(list, more...)
-	}
-	return list, err
-}
-
-func (a *app) approvals(list []sdk.Approval) error {
-	if a.output == "jsonl" {
-		for _, p := range list {
-			if err := a.line(p); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if list == nil {
-		list = []sdk.Approval{}
-	}
-	return a.show(map[string]any{"approvals": list}, func(w io.Writer) error {
+func (a *app) approvals(all []sdk.Approval) error {
+	return list(a, "approvals", all, func(w io.Writer) error {
 		var body [][]string
-		for _, p := range list {
+		for _, p := range all {
 			body = append(body, []string{p.ID, p.Task, string(p.State), age(p.RequestedAt), moment(p.ExpiresAt),
 				shorten(p.Question, 60), shorten(value(p.Detail), 60)})
 		}

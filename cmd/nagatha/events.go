@@ -21,7 +21,7 @@ func (a *app) eventsCommand() *cobra.Command {
 func (a *app) publishCommand() *cobra.Command {
 	var event sdk.Event
 	var data string
-	var sets []string
+	var sets, attributes []string
 	c := &cobra.Command{
 		Use:     "publish TYPE",
 		Short:   "Publish an event and print its id",
@@ -35,6 +35,16 @@ func (a *app) publishCommand() *cobra.Command {
 			}
 			if event.Data, err = withSets(doc, sets); err != nil {
 				return err
+			}
+			for _, s := range attributes {
+				name, v, ok := strings.Cut(s, "=")
+				if !ok || name == "" {
+					return usagef("--attribute %s: want name=value", s)
+				}
+				if event.Extensions == nil {
+					event.Extensions = map[string]string{}
+				}
+				event.Extensions[name] = v
 			}
 			conn, err := a.connect(c.Context())
 			if err != nil {
@@ -56,6 +66,7 @@ func (a *app) publishCommand() *cobra.Command {
 	f.StringArrayVar(&sets, "set", nil, "put a `name=value` into the data; the value is JSON if it parses, dots nest; repeatable")
 	f.StringVar(&event.ID, "id", "", "its id (default: a new one)")
 	f.StringVar(&event.Source, "source", "", "where it comes from")
+	f.StringArrayVar(&attributes, "attribute", nil, "a further attribute, `name=value`; repeatable")
 	f.StringVar(&event.Subject, "subject", "", "what it is about")
 	return c
 }

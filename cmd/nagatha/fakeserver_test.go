@@ -68,6 +68,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.schedules(w, r, path)
 		return
 	}
+	if s.admin(w, r) {
+		return
+	}
 	switch r.URL.Path {
 	case "/healthz":
 	case "/api/v1/system":

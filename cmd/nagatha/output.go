@@ -27,6 +27,39 @@ func (a *app) show(v any, table func(w io.Writer) error) error {
 	return table(a.stdout)
 }
 
+// list prints things under a name: one a line as jsonl, or one document, or as table
+// prints them.
+func list[T any](a *app, name string, things []T, table func(w io.Writer) error) error {
+	if a.output == "jsonl" {
+		return lines(a, things)
+	}
+	if things == nil {
+		things = []T{}
+	}
+	return a.show(map[string]any{name: things}, table)
+}
+
+// lines prints things as JSON, one a line.
+func lines[T any](a *app, things []T) error {
+	for _, t := range things {
+		if err := a.line(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// every reads all pages of a list.
+func every[T any](read func(cursor string) (page []T, next string, err error)) ([]T, error) {
+	all, next, err := read("")
+	for err == nil && next != "" {
+		var page []T
+		page, next, err = read(next)
+		all = append(all, page...)
+	}
+	return all, err
+}
+
 // line prints one thing as one line of JSON.
 func (a *app) line(v any) error {
 	b, err := json.Marshal(v)

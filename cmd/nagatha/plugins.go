@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -8,46 +9,67 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/client"
 )
 
 func (a *app) pluginsCommand() *cobra.Command {
-	return group("plugins", "Show plugins", &cobra.Command{
+	return group("plugins", "Show, reload, write and check plugins", a.pluginsListCommand(),
+		a.pluginCommand("reload", "Load a plugin's file again; running attempts end on the old version", (*client.Client).ReloadPlugin),
+		a.pluginCommand("enable", "Load a plugin that is disabled", (*client.Client).EnablePlugin),
+		a.pluginCommand("disable", "Take a plugin out of service until it is enabled or the runtime starts again", (*client.Client).DisablePlugin))
+}
+
+func (a *app) pluginsListCommand() *cobra.Command {
+	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List plugins and the kinds they handle", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cl, err := a.client()
 			if err != nil {
 				return err
 			}
-			list, err := cl.Plugins(c.Context())
+			all, err := cl.Plugins(c.Context())
 			if err != nil {
 				return err
 			}
-			return a.plugins(list)
+			return a.plugins(all)
 		},
-	})
+	}
 }
 
-func (a *app) plugins(list []sdk.PluginStatus) error {
-	if a.output == "jsonl" {
-		for _, p := range list {
-			if err := a.line(p); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if list == nil {
-		list = []sdk.PluginStatus{}
-	}
-	return a.show(map[string]any{"plugins": list}, func(w io.Writer) error {
+func (a *app) plugins(all []sdk.PluginStatus) error {
+	return list(a, "plugins", all, func(w io.Writer) error {
 		var body [][]string
-		for _, p := range list {
-			var kinds []string
-			for _, k := range p.Kinds {
-				kinds = append(kinds, k.Kind)
-			}
-			body = append(body, []string{p.Name, p.Version, p.Carrier, p.State, fmt.Sprint(p.Restarts), strings.Join(kinds, " "), p.Error})
+		for _, p := range all {
+			body = append(body, []string{p.Name, p.Version, p.Carrier, p.State, fmt.Sprint(p.Restarts), strings.Join(kindNames(p), " "), p.Error})
 		}
 		return rows(w, []string{"NAME", "VERSION", "CARRIER", "STATE", "RESTARTS", "KINDS", "ERROR"}, body)
 	})
+}
+
+func kindNames(p sdk.PluginStatus) []string {
+	var names []string
+	for _, k := range p.Kinds {
+		names = append(names, k.Kind)
+	}
+	return names
+}
+
+func (a *app) pluginCommand(verb, short string, do func(*client.Client, context.Context, string) (sdk.PluginStatus, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " NAME", Short: short, Args: exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			p, err := do(cl, c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.show(p, func(w io.Writer) error {
+				return pairs(w, [][2]string{{"name", p.Name}, {"version", p.Version}, {"carrier", p.Carrier}, {"state", p.State}, {"error", p.Error},
+					{"kinds", strings.Join(kindNames(p), " ")}, {"digest", p.Digest}})
+			})
+		},
+	}
 }

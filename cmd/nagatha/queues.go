@@ -36,24 +36,13 @@ func (a *app) listQueues(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := cl.Queues(ctx)
+	all, err := cl.Queues(ctx)
 	if err != nil {
 		return err
 	}
-	if a.output == "jsonl" {
-		for _, q := range list {
-			if err := a.line(q); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if list == nil {
-		list = []sdk.QueueStatus{}
-	}
-	return a.show(map[string]any{"queues": list}, func(w io.Writer) error {
+	return list(a, "queues", all, func(w io.Writer) error {
 		var body [][]string
-		for _, q := range list {
+		for _, q := range all {
 			state := "open"
 			if q.Paused {
 				state = "paused"

@@ -29,35 +29,19 @@ func (a *app) schedulesListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, next, err := cl.Schedules(c.Context(), "")
-			for err == nil && next != "" {
-				var more []sdk.Schedule
-				more, next, err = cl.Schedules(c.Context(), next)
-				list = append(list, more...)
-			}
+			all, err := every(func(cursor string) ([]sdk.Schedule, string, error) { return cl.Schedules(c.Context(), cursor) })
 			if err != nil {
 				return err
 			}
-			return a.schedules(list)
+			return a.schedules(all)
 		},
 	}
 }
 
-func (a *app) schedules(list []sdk.Schedule) error {
-	if a.output == "jsonl" {
-		for _, s := range list {
-			if err := a.line(s); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if list == nil {
-		list = []sdk.Schedule{}
-	}
-	return a.show(map[string]any{"schedules": list}, func(w io.Writer) error {
+func (a *app) schedules(all []sdk.Schedule) error {
+	return list(a, "schedules", all, func(w io.Writer) error {
 		var body [][]string
-		for _, s := range list {
+		for _, s := range all {
 			next := moment(s.NextAt)
 			if s.Paused {
 				next = "paused"

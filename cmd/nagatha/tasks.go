@@ -55,12 +55,7 @@ func (a *app) list(ctx context.Context, req client.ListRequest) error {
 		defer a.say("there are more: --cursor %s", page.Next)
 	}
 	if a.output == "jsonl" {
-		for _, t := range page.Tasks {
-			if err := a.line(t); err != nil {
-				return err
-			}
-		}
-		return nil
+		return lines(a, page.Tasks)
 	}
 	return a.show(page, func(w io.Writer) error {
 		var body [][]string

@@ -224,6 +224,9 @@ func (c *Conn) Publish(ctx context.Context, e sdk.Event) (string, error) {
 	if e.Time != 0 {
 		p["time"] = e.Time
 	}
+	for name, v := range e.Extensions {
+		p[name] = v
+	}
 	if len(e.Data) > 0 {
 		if !json.Valid(e.Data) {
 			return "", sdk.Invalid("data", "is not JSON")

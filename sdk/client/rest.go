@@ -65,36 +65,13 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 // do sends body, which may be nil, as JSON and reads the answer into into, which
 // is nil where none is expected.
 func (c *Client) do(ctx context.Context, method, path string, body, into any) error {
-	u := *c.base
-	path, u.RawQuery, _ = strings.Cut(path, "?")
-	plain, err := url.PathUnescape(path)
+	req, err := c.request(ctx, method, path, body)
 	if err != nil {
 		return err
-	}
-	u.Path, u.RawPath = u.Path+"/api/v1"+plain, u.EscapedPath()+"/api/v1"+path // an id may contain anything
-	var content io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), content)
-	if err != nil {
-		return err
-	}
-	req.Header = c.header()
-	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
 	}
 	res, err := c.cfg.HTTPClient.Do(req)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return &LostError{Server: c.Server(), Never: true, Err: unwrapURL(err)}
+		return c.lost(ctx, err)
 	}
 	answer, err := io.ReadAll(io.LimitReader(res.Body, restBytes))
 	err = errors.Join(err, res.Body.Close())
@@ -111,4 +88,39 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 		return sdk.Errorf(sdk.CodeInternal, "%s is not what was asked for; is a Nagatha Runtime listening at %s? %v", path, c.Server(), err)
 	}
 	return nil
+}
+
+func (c *Client) lost(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return &LostError{Server: c.Server(), Never: true, Err: unwrapURL(err)}
+}
+
+func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+	u := *c.base
+	path, u.RawQuery, _ = strings.Cut(path, "?")
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, err
+	}
+	u.Path, u.RawPath = u.Path+"/api/v1"+plain, u.EscapedPath()+"/api/v1"+path // an id may contain anything
+	var content io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), content)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = c.header()
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, nil
 }
