@@ -1,6 +1,7 @@
 # make run     build everything and serve with config.hcl
 # make build   bin/nagatha-runtime, bin/nagatha, build/plugins/*
 # make test    every test, with the race detector where it is bearable
+# make test-llama  the agent against a real llama.cpp server, built once (see below)
 # make check   format, vet, lint, tidy
 # make chaos   damage under load, for minutes, on both databases (CHAOS=5m)
 # make bench   ours and the peers side by side (BENCH='-rounds 5 -json FILE'); see bench/
@@ -22,7 +23,7 @@ WASM_PLUGINS    := demo memory
 # The race detector makes wazero's compiler too slow in these.
 NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/...
 
-.PHONY: run build binaries plugins test check fmt chaos bench microbench clean
+.PHONY: run build binaries plugins test test-llama check fmt chaos bench microbench clean
 
 run: build
 	./bin/nagatha-runtime -config config.hcl
@@ -44,6 +45,15 @@ build/plugins/%: FORCE
 test:
 	$(GO) test -tags $(TAGS) -race -shuffle=on -timeout 10m $(TESTFLAGS) $$($(GO) list -tags $(TAGS) ./... | grep -vxF "$$($(GO) list -tags $(TAGS) $(NORACE))")
 	$(GO) test -tags $(TAGS) -shuffle=on -timeout 10m $(TESTFLAGS) $(NORACE)
+	cd plugins/agent/oracle && $(GO) test -timeout 10m $(TESTFLAGS) .
+	@echo "not run: make test-llama (the agent's model client against a real llama.cpp server)"
+
+# The real llama.cpp server with a tiny model that is made here. Building it takes 11
+# minutes of a CPU, once; it needs npm, cmake, ninja-build, g++ and python3-numpy.
+LLAMA ?= $(HOME)/.cache/nagatha/llama
+test-llama:
+	plugins/agent/testdata/llama/build.sh $(LLAMA)
+	NAGATHA_LLAMA=$(LLAMA) $(GO) test -tags $(TAGS) -count=1 -v -timeout 10m -run Llama ./plugins/agent
 
 CHAOS ?= 5m
 chaos:
