@@ -53,6 +53,11 @@ func (r *Runtime) Pause(ctx context.Context, name string, paused bool) (sdk.Queu
 	if err := r.store.Pause(ctx, name, paused); err != nil {
 		return sdk.QueueStatus{}, err
 	}
+	fact := factQueueResumed
+	if paused {
+		fact = factQueuePaused
+	}
+	r.Tell(fact, name, map[string]string{"queue": name})
 	return r.Queue(ctx, name)
 }
 

@@ -171,6 +171,7 @@ type Runtime struct {
 	drained   sync.Once
 	ready     readiness
 
+	facts       chan sdk.Event
 	rescheduled chan struct{} // capacity 1: schedules have changed
 }
 
@@ -184,7 +185,7 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, store: cfg.Store, log: cfg.Logger, started: sdk.Now(),
-		draining: make(chan struct{}), rescheduled: make(chan struct{}, 1),
+		draining: make(chan struct{}), facts: make(chan sdk.Event, maxFacts), rescheduled: make(chan struct{}, 1),
 	}
 	limits := make([]QueueLimits, len(cfg.Queues))
 	for i, q := range cfg.Queues {
@@ -216,12 +217,14 @@ func (r *Runtime) Run(ctx context.Context) error {
 		return err
 	}
 
+	r.Tell(factNodeJoined, r.cfg.Node, map[string]any{"node": r.cfg.Node, "version": r.cfg.Version, "started_at": r.started})
 	r.log.Info("the engine runs", "node", r.cfg.Node, "store", r.cfg.StoreName)
 
 	// The loops outlive ctx by the drain, so they have a context of their own.
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { r.appendLoop(loops) })
+	wg.Go(func() { r.factLoop(loops) })
 	wg.Go(func() { r.promoteLoop(ctx) })
 	wg.Go(func() { r.pruneLoop(ctx) })
 	wg.Go(func() { r.scheduleLoop(ctx) })
@@ -230,6 +233,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 
 	r.drained.Do(func() { close(r.draining) })
 	r.drain()
+	r.Tell(factNodeLeft, r.cfg.Node, map[string]any{"node": r.cfg.Node})
 	stop()
 	wg.Wait()
 	if r.store.Shared() {

@@ -144,8 +144,8 @@ type LogStore interface {
 // DataStore is plugin data and published events. A write that carries a Fence
 // is refused with [ErrFenced] once that attempt no longer counts.
 type DataStore interface {
-	// Publish appends events to the log and hands them to the bus in one
-	// transaction. All of a call's events are published or none.
+	// Publish appends events to the log and hands them to the bus, system.* ones
+	// excepted, in one transaction. All of a call's events are published or none.
 	Publish(ctx context.Context, fence Fence, events []sdk.Event) error
 
 	KVGet(ctx context.Context, ns string, req sdk.KVGet) (sdk.KVGetReply, error)

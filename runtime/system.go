@@ -84,8 +84,11 @@ func (r *Runtime) refreshStatus(ctx context.Context, _ sdk.Host, _ struct{}) (st
 	if err != nil {
 		return statusReport{}, err
 	}
-	_, err = r.store.KVSet(ctx, systemStatus, Fence{}, sdk.KVSet{Key: "latest", Value: doc})
-	return report, err
+	if _, err = r.store.KVSet(ctx, systemStatus, Fence{}, sdk.KVSet{Key: "latest", Value: doc}); err != nil {
+		return statusReport{}, err
+	}
+	r.Tell(factStatus, r.cfg.Node, report)
+	return report, nil
 }
 
 type cleanup struct {

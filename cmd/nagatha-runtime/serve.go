@@ -185,7 +185,8 @@ func (r *rooms) wireHost() (err error) {
 		Ready: func(ctx context.Context, p host.Ready) error {
 			return r.runtime.SetPlugin(ctx, runtime.Plugin{Name: p.Name, Plugin: p.Plugin, Capacity: p.Capacity})
 		},
-		Gone: r.runtime.RemovePlugin,
+		Gone:    r.runtime.RemovePlugin,
+		Changed: func(c host.Changed) { r.runtime.Tell("system.plugin."+c.What, c.Plugin, c) },
 		Audit: func(a host.Audit) {
 			level := slog.LevelDebug
 			if a.Denied {

@@ -39,12 +39,32 @@ type Config struct {
 	// name; Gone takes it back.
 	Ready func(ctx context.Context, r Ready) error
 	Gone  func(name string)
+	// Changed, where set, hears of what becomes of plugins. It must not block.
+	Changed func(Changed)
 	// Audit, where set, hears of every granted or refused operation that
 	// reaches out of the plugin.
 	Audit func(Audit)
 
 	Logger *slog.Logger
 }
+
+// Changed is something that happened to a plugin.
+type Changed struct {
+	What     string `json:"-"` // ready, restarted, failed or disabled
+	Plugin   string `json:"plugin"`
+	Version  string `json:"version"`
+	Carrier  string `json:"carrier"`
+	Restarts int    `json:"restarts"`
+	Error    string `json:"error,omitempty"` // why it failed
+}
+
+// What happens to plugins.
+const (
+	ChangedReady     = "ready"     // a version takes attempts: the first, or another
+	ChangedRestarted = "restarted" // likewise, after the last one ended by itself
+	ChangedFailed    = "failed"    // it did not load, or ended by itself
+	ChangedDisabled  = "disabled"
+)
 
 // Plugin says what to load and what it may do.
 type Plugin struct {
@@ -97,6 +117,9 @@ func New(cfg Config) (*Host, error) {
 	}
 	if cfg.Check == nil {
 		cfg.Check = func(sdk.Info, json.RawMessage) error { return nil }
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(Changed) {}
 	}
 	if cfg.Audit == nil {
 		cfg.Audit = func(Audit) {}

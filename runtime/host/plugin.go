@@ -27,6 +27,7 @@ type plugin struct {
 	current  *version // nil while nothing runs
 	info     sdk.Info // of the last version that loaded
 	restarts int
+	fell     bool // the last version ended by itself
 
 	old sync.WaitGroup // versions that were replaced and finish their attempts
 }
@@ -106,11 +107,17 @@ func (p *plugin) load(ctx context.Context) error {
 			p.state = sdk.PluginFailed
 		}
 		p.mu.Unlock()
+		p.changed(ChangedFailed, err)
 		p.log.Error("cannot load the plugin", "error", err)
 		return fmt.Errorf("plugin %s: %w", p.cfg.Name, err)
 	}
 	p.current, p.info, p.state, p.err = v, v.Info(), sdk.PluginReady, ""
+	what := ChangedReady
+	if p.fell {
+		p.fell, what = false, ChangedRestarted
+	}
 	p.mu.Unlock()
+	p.changed(what, nil)
 	if p.cfg.Wasm != "" {
 		// Compiling leaves more garbage than an idle runtime otherwise holds, and
 		// idle as it is, it would not collect it for minutes.
@@ -158,8 +165,13 @@ func (p *plugin) disable() {
 	p.mu.Lock()
 	v := p.current
 	p.current = nil
-	p.state, p.err = sdk.PluginDisabled, ""
+	already := p.state == sdk.PluginDisabled
+	p.state, p.err, p.fell = sdk.PluginDisabled, "", false
 	p.mu.Unlock()
+	if already {
+		return
+	}
+	p.changed(ChangedDisabled, nil)
 	p.log.Info("plugin is disabled")
 	if v != nil {
 		p.old.Go(func() { p.retire(v) })
@@ -172,8 +184,9 @@ func (p *plugin) died() {
 	p.mu.Lock()
 	v := p.current
 	p.current = nil
-	p.state, p.err = sdk.PluginLoading, fmt.Sprintf("ended by itself and is being restarted: %v", v.carrier.Err())
+	p.state, p.err, p.fell = sdk.PluginLoading, fmt.Sprintf("ended by itself and is being restarted: %v", v.carrier.Err()), true
 	p.mu.Unlock()
+	p.changed(ChangedFailed, fmt.Errorf("ended by itself: %w", v.carrier.Err()))
 	p.log.Error("the plugin ended by itself; restarting it", "error", v.carrier.Err())
 	p.close(v)
 }
@@ -210,6 +223,17 @@ func (p *plugin) tell(ctx context.Context, what string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// changed tells what became of the plugin.
+func (p *plugin) changed(what string, err error) {
+	p.mu.Lock()
+	c := Changed{What: what, Plugin: p.cfg.Name, Version: p.info.Version, Carrier: p.carrierName(), Restarts: p.restarts}
+	p.mu.Unlock()
+	if err != nil {
+		c.Error = err.Error()
+	}
+	p.host.cfg.Changed(c)
 }
 
 func (p *plugin) setState(state, err string) {

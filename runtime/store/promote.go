@@ -92,7 +92,11 @@ func (t *tick) promote(a *promoteArg) error {
 func (t *tick) recover(a *recoverArg) error {
 	a.n = 0
 	for _, node := range a.req.Dead {
-		if _, err := t.exec(`DELETE FROM nodes WHERE id = $1`, node); err != nil {
+		gone, err := t.exec(`DELETE FROM nodes WHERE id = $1`, node)
+		if err == nil && gone > 0 {
+			err = t.tell(runtime.NodeLost(a.req.Self, node))
+		}
+		if err != nil {
 			return fmt.Errorf("forget a dead node: %w", err)
 		}
 	}

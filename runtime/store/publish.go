@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -41,6 +43,25 @@ func (t *tick) publish(args []*publishArg) error {
 	if len(events) == 0 {
 		return nil
 	}
+	if err := t.tell(events...); err != nil {
+		return err
+	}
+	if t.cfg.Outbox == nil {
+		return nil
+	}
+	// What the runtime says about itself starts no tasks.
+	events = slices.DeleteFunc(events, func(e sdk.Event) bool { return strings.HasPrefix(e.Type, "system.") })
+	if len(events) == 0 {
+		return nil
+	}
+	if err := t.cfg.Outbox(foreign{t}, events); err != nil {
+		return fmt.Errorf("hand events to the bus: %w", err)
+	}
+	return nil
+}
+
+// tell adds events that belong to no task to the transaction's part of the log.
+func (t *tick) tell(events ...sdk.Event) error {
 	for _, e := range events {
 		data, err := json.Marshal(e)
 		if err != nil {
@@ -48,12 +69,6 @@ func (t *tick) publish(args []*publishArg) error {
 		}
 		t.log = append(t.log, logRow{typ: e.Type, time: t.now, data: string(data)})
 		t.out.Published = append(t.out.Published, e.Type)
-	}
-	if t.cfg.Outbox == nil {
-		return nil
-	}
-	if err := t.cfg.Outbox(foreign{t}, events); err != nil {
-		return fmt.Errorf("hand events to the bus: %w", err)
 	}
 	return nil
 }

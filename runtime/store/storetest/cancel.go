@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,9 +75,32 @@ func testRecover(t *testing.T, open Open) {
 	// what was just recovered.
 	again, last, asked, mine, other := claimBy("dead", 2), claimBy("dead", 1), claimBy("dead", 1), claimBy("self", 2), claimBy("alive", 2)
 	f.cancel(asked, false, "enough")
+	if err := f.Store.Beat(t.Context(), runtime.NodeBeat{ID: "dead"}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := f.Store.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	n, err := f.Store.Recover(t.Context(), runtime.RecoverRequest{Now: sdk.Now(), Self: "self", Dead: []string{"dead"}})
 	if n != 3 || err != nil {
 		t.Fatalf("recovered %d, %v", n, err)
+	}
+	if n, err := f.Store.Recover(t.Context(), runtime.RecoverRequest{Now: sdk.Now(), Self: "other", Dead: []string{"dead"}}); n != 0 || err != nil {
+		t.Errorf("recovered again: %d, %v", n, err)
+	}
+	entries, err := f.Store.Log(t.Context(), before.Pos, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost []string
+	for _, e := range entries {
+		if e.Event != nil {
+			lost = append(lost, e.Event.Source+" "+e.Event.Type+" "+e.Event.Subject)
+		}
+	}
+	if strings.Join(lost, ", ") != "nagatha/self system.node.lost dead" {
+		t.Errorf("told: %v", lost)
 	}
 	if got := f.wantState(again, sdk.StateQueued); got.Error == nil || got.Error.Code != sdk.CodeNodeLost || got.Attempt != 1 {
 		t.Errorf("again: %+v", got)

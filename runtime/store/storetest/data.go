@@ -42,7 +42,15 @@ func testPublish(t *testing.T, open Open) {
 	if after, err := f.Store.Head(t.Context()); err != nil || after.Pos != before.Pos+2 {
 		t.Errorf("head %+v after %+v, %v", after, before, err)
 	}
-	if strings.Join(got[:2], " ") != "1 2" {
+	// What the runtime says about itself is logged, and no message.
+	got = append(got[:2:2], "-")
+	if err := f.Store.Publish(t.Context(), runtime.Fence{}, []sdk.Event{{ID: "4", Source: "s", Type: "system.status"}, {ID: "5", Source: "s", Type: "demo.ping"}}); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := f.Store.Log(t.Context(), before.Pos+2, 10); err != nil || len(entries) != 2 || entries[0].Event.ID != "4" {
+		t.Errorf("log: %+v, %v", entries, err)
+	}
+	if strings.Join(got, " ") != "1 2 - 5" {
 		t.Errorf("the bus got %v", got)
 	}
 }
