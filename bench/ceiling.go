@@ -19,6 +19,7 @@ const measureLives = "whole lives"
 // be faster unless it makes larger sets.
 func ceiling(n, size int) func(b *bed) error {
 	return func(b *bed) (err error) {
+		tune()
 		dir, err := b.fresh()
 		if err != nil {
 			return err

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +59,7 @@ type node struct {
 
 func ourOpener(cfg ourConfig) opener {
 	return func(b *bed, p *probe) (_ system, err error) {
+		tune()
 		o := &ours{cfg: cfg, server: func() error { return nil }}
 		defer func() {
 			if err != nil {
@@ -86,6 +89,13 @@ func ourOpener(cfg ourConfig) opener {
 			}
 		}
 		return o, nil
+	}
+}
+
+// tune sets the garbage collector as the program does.
+func tune() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
 	}
 }
 

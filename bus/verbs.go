@@ -17,14 +17,17 @@ const (
 	verbSettle    = "bus.settle"
 )
 
+// Row is a row that a statement returned; Scan is as that of sql.Rows.
+type Row = interface{ Scan(dest ...any) error }
+
 // Tx is a transaction of the store's, as this room needs it. Over runs a
 // statement over rows: they are the relation r with the given columns
 // ("id BIGINT, topic TEXT"), and {1}, {2}… are the fixed arguments. Skip is the
 // clause by which a claim passes over rows that another node is claiming, Among
 // the condition that a column is one of what a query returns.
 type Tx = interface {
-	Over(columns string, rows [][]any, body string, scan func(*sql.Rows) error, fixed ...any) error
-	Query(body string, scan func(*sql.Rows) error, args ...any) error
+	Over(columns string, rows [][]any, body string, scan func(Row) error, fixed ...any) error
+	Query(body string, scan func(Row) error, args ...any) error
 	Exec(body string, args ...any) (int64, error)
 	Skip() string
 	Among(column, query string) string
@@ -50,7 +53,7 @@ func publish(tx Tx, set []any) error {
 		n += len(req.(*publishing).rows)
 	}
 	var last int64
-	if err := tx.Query(`UPDATE bus_sequence SET last = last + $1 WHERE id = 1 RETURNING last`, func(r *sql.Rows) error { return r.Scan(&last) }, n); err != nil {
+	if err := tx.Query(`UPDATE bus_sequence SET last = last + $1 WHERE id = 1 RETURNING last`, func(r Row) error { return r.Scan(&last) }, n); err != nil {
 		return err
 	}
 	id := last - int64(n)
@@ -129,7 +132,7 @@ func claim(tx Tx, set []any) error {
 		attempts := map[int64]int{}
 		err := tx.Query(`UPDATE bus_deliveries SET lease = $1, lease_until = $2, attempts = attempts + 1
 			WHERE topic = $3 AND grp = $4 AND not_before <= $5 AND lease_until <= $5 AND `+tx.Among(`message`, due)+` RETURNING message, attempts`,
-			func(rs *sql.Rows) error {
+			func(rs Row) error {
 				var id int64
 				var n int
 				err := rs.Scan(&id, &n)
@@ -144,7 +147,7 @@ func claim(tx Tx, set []any) error {
 			table = append(table, []any{id})
 		}
 		err = tx.Over("id BIGINT", table, `SELECT m.id, m.uuid, m.metadata, m.payload, m.base64 FROM r JOIN bus_messages AS m ON m.id = r.id`,
-			func(rs *sql.Rows) error {
+			func(rs Row) error {
 				var c claimed
 				err := rs.Scan(&c.id, &c.uuid, &c.metadata, &c.payload, &c.base64)
 				c.attempts = attempts[c.id]

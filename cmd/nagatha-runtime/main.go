@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	_ "time/tzdata" // schedules name time zones, and not every machine knows them
 
@@ -21,6 +22,8 @@ import (
 	"github.com/nagatha/nagatha-runtime/runtime/config"
 	"github.com/nagatha/nagatha-runtime/sdk/process"
 )
+
+const gcPercent = 400
 
 // version is set by the Makefile.
 var version = "dev"
@@ -58,6 +61,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if *check {
 		fmt.Fprintf(stdout, "%s: ok\n", *path)
 		return 0
+	}
+
+	// Little is alive at any time, and much is made: collecting garbage at five times what
+	// is alive instead of twice gave a quarter more tasks a second for some 30 MB.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 
 	// The first signal drains, the second does not wait.

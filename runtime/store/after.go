@@ -1,7 +1,6 @@
 package store
 
 import (
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,7 +30,7 @@ func (t *tick) hold(all []*newcomer) error {
 	// Marking them first keeps another node from ending them unseen.
 	states := map[string]sdk.State{}
 	err := t.over(`id_ TEXT`, table, `UPDATE tasks SET dependents = 1 WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`)+` RETURNING id, state`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var id string
 			var s sdk.State
 			err := r.Scan(&id, &s)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"database/sql"
 	"fmt"
 	"slices"
 
@@ -37,7 +36,7 @@ func (t *tick) announce() error {
 	}
 	found := map[string]runtime.Ended{}
 	err := t.over(`id_ TEXT`, table, `SELECT id, payload, labels, parent, schedule, owner, hops, traceparent FROM tasks
-		WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`), func(r *sql.Rows) error {
+		WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`), func(r Row) error {
 		var e runtime.Ended
 		var payload, labels string
 		err := r.Scan(&e.Task, &payload, &labels, &e.Parent, &e.Schedule, &e.Owner, &e.Hops, &e.TraceParent)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 
@@ -30,7 +29,7 @@ func (s *Store) Decide(ctx context.Context, req runtime.DecideRequest) (sdk.Appr
 
 const approvalColumns = `approvals.id, approvals.task, question, detail, digest, requested_at, expires_at, approvals.state, decided_by, comment`
 
-func scanApproval(r scanner, a *sdk.Approval, more ...any) error {
+func scanApproval(r Row, a *sdk.Approval, more ...any) error {
 	var detail string
 	err := r.Scan(append([]any{&a.ID, &a.Task, &a.Question, &detail, &a.Digest, &a.RequestedAt, &a.ExpiresAt, &a.State, &a.DecidedBy, &a.Comment}, more...)...)
 	a.Detail = json.RawMessage(detail)
@@ -57,7 +56,7 @@ func (t *tick) decide(a *decideArg) error {
 	var ended sdk.Time
 	err := t.query(`SELECT `+approvalColumns+`, approvals.life, name, occurrence, tasks.life, finished_at
 		FROM approvals JOIN tasks ON tasks.id = approvals.task WHERE approvals.id = $1`+t.dialect.hold,
-		func(r *sql.Rows) error { return scanApproval(r, &a.out, &life, &name, &occurrence, &taskLife, &ended) }, q.ID)
+		func(r Row) error { return scanApproval(r, &a.out, &life, &name, &occurrence, &taskLife, &ended) }, q.ID)
 	if err != nil {
 		return fmt.Errorf("find an approval: %w", err)
 	}
@@ -133,7 +132,7 @@ func (s *Store) Approvals(ctx context.Context, f runtime.ApprovalFilter) ([]sdk.
 	}
 	out := []sdk.Approval{}
 	err := s.read(ctx, `SELECT `+approvalColumns+` FROM approvals JOIN tasks ON tasks.id = approvals.task`+w.text()+` ORDER BY approvals.id LIMIT `+w.arg(f.Limit),
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var a sdk.Approval
 			err := scanApproval(r, &a)
 			out = append(out, a)

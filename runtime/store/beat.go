@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -39,7 +38,7 @@ func (t *tick) beat(a *beatArg) (err error) {
 // Nodes implements runtime.Store.
 func (s *Store) Nodes(ctx context.Context) ([]runtime.NodeBeat, error) {
 	var out []runtime.NodeBeat
-	err := s.read(ctx, `SELECT id, beat, started, running FROM nodes ORDER BY id`, func(r *sql.Rows) error {
+	err := s.read(ctx, `SELECT id, beat, started, running FROM nodes ORDER BY id`, func(r Row) error {
 		var n runtime.NodeBeat
 		err := r.Scan(&n.ID, &n.Beat, &n.Started, &n.Running)
 		out = append(out, n)
@@ -54,7 +53,7 @@ func (s *Store) Nodes(ctx context.Context) ([]runtime.NodeBeat, error) {
 // Held implements runtime.Store.
 func (s *Store) Held(ctx context.Context, node string) ([]runtime.Held, error) {
 	var out []runtime.Held
-	err := s.read(ctx, `SELECT id, token, cancel, cancel_reason FROM tasks WHERE node <> '' AND node = $1`, func(r *sql.Rows) error {
+	err := s.read(ctx, `SELECT id, token, cancel, cancel_reason FROM tasks WHERE node <> '' AND node = $1`, func(r Row) error {
 		var h runtime.Held
 		var cancel int
 		err := r.Scan(&h.Task, &h.Token, &cancel, &h.Reason)

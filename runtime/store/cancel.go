@@ -67,7 +67,7 @@ func (t *tick) tryCancel(q runtime.CancelRequest, out *runtime.Cancelled) error 
 	now := max(q.Now, 1)
 	err := t.query(`UPDATE tasks SET state = 'cancelled', ready = 0, finished_at = $1, reason = $2, event_seq = event_seq + 1, version = version + 1
 		WHERE id = $3 AND state IN ('scheduled', 'queued', 'retrying', 'waiting') RETURNING `+taskColumns+`, event_seq, node, token, dependents, waits`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			found = true
 			var seq int64
 			var needed bool
@@ -96,7 +96,7 @@ func (t *tick) tryCancel(q runtime.CancelRequest, out *runtime.Cancelled) error 
 	err = t.query(`UPDATE tasks SET cancel_reason = CASE WHEN cancel = 0 THEN $1 ELSE cancel_reason END,
 			cancel = CASE WHEN cancel < $2 THEN $2 ELSE cancel END, version = version + 1
 		WHERE id = $3 AND state = 'running' RETURNING `+taskColumns+`, node, token`,
-		func(r *sql.Rows) error { found = true; return scanTask(r, task, &out.Node, &out.Token) }, q.Reason, mark, q.ID)
+		func(r Row) error { found = true; return scanTask(r, task, &out.Node, &out.Token) }, q.Reason, mark, q.ID)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (t *tick) tryCancel(q runtime.CancelRequest, out *runtime.Cancelled) error 
 		return t.cancelChildren(q.ID, q.Force)
 	}
 	err = t.query(`SELECT `+taskColumns+` FROM tasks WHERE id = $1`,
-		func(r *sql.Rows) error { found = true; return scanTask(r, task) }, q.ID)
+		func(r Row) error { found = true; return scanTask(r, task) }, q.ID)
 	if err == nil && !found {
 		out.Err = noTask(q.ID)
 	}
@@ -132,7 +132,7 @@ func (t *tick) unpark(q runtime.CancelRequest, out *runtime.Cancelled, waits int
 // cancelChildren cancels what a cancelled task had started.
 func (t *tick) cancelChildren(parent string, force bool) error {
 	var ids []string
-	err := t.query(`SELECT id FROM tasks WHERE parent = $1 AND parent <> '' AND finished_at = 0 ORDER BY id`, func(r *sql.Rows) error {
+	err := t.query(`SELECT id FROM tasks WHERE parent = $1 AND parent <> '' AND finished_at = 0 ORDER BY id`, func(r Row) error {
 		var id string
 		err := r.Scan(&id)
 		ids = append(ids, id)
@@ -171,7 +171,7 @@ func (t *tick) retryOne(id string, out *runtime.Retried) error {
 			cancel = 0, cancel_reason = '', event_seq = event_seq + 1, version = version + 1
 		WHERE id = $2 AND state IN ('failed', 'cancelled')
 			AND (unique_key IS NULL OR NOT EXISTS (SELECT 1 FROM tasks AS o WHERE o.unique_key = tasks.unique_key AND o.finished_at = 0)) RETURNING `+taskColumns+`, event_seq`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			found = true
 			var seq int64
 			if err := scanTask(r, &out.Task, &seq); err != nil {
@@ -185,7 +185,7 @@ func (t *tick) retryOne(id string, out *runtime.Retried) error {
 		return err
 	}
 	state, unique := sdk.State(""), sql.NullString{}
-	err = t.query(`SELECT state, unique_key FROM tasks WHERE id = $1`, func(r *sql.Rows) error { return r.Scan(&state, &unique) }, id)
+	err = t.query(`SELECT state, unique_key FROM tasks WHERE id = $1`, func(r Row) error { return r.Scan(&state, &unique) }, id)
 	switch {
 	case err != nil:
 		return err

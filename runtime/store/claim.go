@@ -2,10 +2,11 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -117,13 +118,90 @@ func (t *tick) claim(a *claimArg) error {
 		return nil
 	}
 	order := make(map[string]int, len(table))
+	var fresh, others [][]any
 	for i, row := range table {
-		order[row[0].(string)] = i
+		id := row[0].(string)
+		order[id] = i
+		if t.fresh[id] != nil {
+			fresh = append(fresh, row)
+		} else {
+			others = append(others, row)
+		}
 	}
 	now := max(a.req.Now, 1)
 	a.out = make([]runtime.Claimed, 0, len(table))
 	seqs := make(map[string]int64, len(table))
-	err := t.over("id_ TEXT, plugin_ TEXT, version_ TEXT", table,
+	if err := t.claimFresh(a, fresh, seqs, now); err != nil {
+		return fmt.Errorf("claim new tasks: %w", err)
+	}
+	if err := t.claimOthers(a, others, seqs, now); err != nil {
+		return fmt.Errorf("claim tasks: %w", err)
+	}
+	// The database returns them in any order; the best start first.
+	slices.SortFunc(a.out, func(x, y runtime.Claimed) int { return order[x.Task.ID] - order[y.Task.ID] })
+	started := map[[3]string]string{} // data of events
+	for i := range a.out {
+		k := &a.out[i].Task
+		if a.out[i].Live {
+			t.event(k, seqs[k.ID], sdk.EventResumed, now, `{}`)
+			t.changed(k, seqs[k.ID])
+			continue
+		}
+		of := [3]string{k.Plugin, k.PluginVersion, strconv.FormatBool(a.out[i].Replay)}
+		data, ok := started[of]
+		if !ok {
+			b, err := json.Marshal(struct {
+				Plugin  string `json:"plugin"`
+				Version string `json:"plugin_version"`
+				Node    string `json:"node"`
+				Replay  bool   `json:"replay,omitempty"`
+			}{k.Plugin, k.PluginVersion, a.req.Node, a.out[i].Replay})
+			if err != nil {
+				return err
+			}
+			data = string(b)
+			started[of] = data
+		}
+		t.event(k, seqs[k.ID], sdk.EventStarted, now, data)
+		t.changed(k, seqs[k.ID])
+	}
+	return nil
+}
+
+// claimFresh starts tasks that this transaction has inserted. What they are is known,
+// and every column that the database returns costs time.
+func (t *tick) claimFresh(a *claimArg, table [][]any, seqs map[string]int64, now sdk.Time) error {
+	plugins := make(map[string][]any, len(table))
+	for _, row := range table {
+		plugins[row[0].(string)] = row
+	}
+	return t.over("id_ TEXT, plugin_ TEXT, version_ TEXT", table,
+		`UPDATE tasks SET state = 'running', ready = 0, node = {1}, ends_by = deadline, attempt = 1, token = token + 1, started_at = {2},
+			plugin = r.plugin_, plugin_version = r.version_, reason = '', event_seq = event_seq + 1, version = version + 1
+		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND ready + 0 = 1
+		RETURNING id, token, version, event_seq`,
+		func(r Row) error {
+			var id string
+			var token, version, seq int64
+			if err := r.Scan(&id, &token, &version, &seq); err != nil {
+				return err
+			}
+			n := t.fresh[id]
+			k := n.Task
+			k.State, k.Life, k.Attempt, k.Version, k.Reason, k.StartedAt = sdk.StateRunning, 1, 1, version, "", now
+			if k.Labels == nil {
+				k.Labels = map[string]string{}
+			}
+			k.Plugin, k.PluginVersion = plugins[id][1].(string), plugins[id][2].(string)
+			a.out = append(a.out, runtime.Claimed{Task: k, Token: token, Hops: n.Hops, TraceParent: n.TraceParent})
+			seqs[id] = seq
+			return nil
+		}, a.req.Node, int64(now))
+}
+
+// claimOthers starts, or resumes, tasks that were there before.
+func (t *tick) claimOthers(a *claimArg, table [][]any, seqs map[string]int64, now sdk.Time) error {
+	return t.over("id_ TEXT, plugin_ TEXT, version_ TEXT", table,
 		`UPDATE tasks SET state = 'running', ready = 0, node = {1}, ends_by = deadline,
 			attempt        = CASE WHEN state || '' = 'waiting' OR replay = 1 THEN attempt ELSE attempt + 1 END,
 			token          = CASE WHEN state || '' = 'waiting' THEN token ELSE token + 1 END,
@@ -135,7 +213,7 @@ func (t *tick) claim(a *claimArg) error {
 			reason = '', line = priority, event_seq = event_seq + 1, version = version + 1
 		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND ready + 0 = 1 AND node IN ('', {1})
 		RETURNING `+taskColumns+`, token, hops, traceparent, event_seq, replay`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var c runtime.Claimed
 			var seq int64
 			var how int
@@ -145,31 +223,6 @@ func (t *tick) claim(a *claimArg) error {
 			seqs[c.Task.ID] = seq
 			return err
 		}, a.req.Node, int64(now), replayLive)
-	if err != nil {
-		return fmt.Errorf("claim tasks: %w", err)
-	}
-	// The database returns them in any order; the best start first.
-	slices.SortFunc(a.out, func(x, y runtime.Claimed) int { return order[x.Task.ID] - order[y.Task.ID] })
-	for i := range a.out {
-		k := &a.out[i].Task
-		if a.out[i].Live {
-			t.event(k, seqs[k.ID], sdk.EventResumed, now, `{}`)
-			t.changed(k, seqs[k.ID])
-			continue
-		}
-		data, err := json.Marshal(struct {
-			Plugin  string `json:"plugin"`
-			Version string `json:"plugin_version"`
-			Node    string `json:"node"`
-			Replay  bool   `json:"replay,omitempty"`
-		}{k.Plugin, k.PluginVersion, a.req.Node, a.out[i].Replay})
-		if err != nil {
-			return err
-		}
-		t.event(k, seqs[k.ID], sdk.EventStarted, now, string(data))
-		t.changed(k, seqs[k.ID])
-	}
-	return nil
 }
 
 // candidates returns the best queued tasks of a lane, best first. It looks at the
@@ -181,23 +234,41 @@ func (t *tick) candidates(lane runtime.Lane, node string) ([]candidate, error) {
 		table[i] = []any{k.Kind}
 	}
 	var out []candidate
-	err := t.over("kind_ TEXT", table, t.dialect.candidates,
-		func(r *sql.Rows) error {
-			var c candidate
-			err := r.Scan(&c.id, &c.kind, &c.line, &c.runAt, &c.key)
-			out = append(out, c)
+	scan := func(r Row) error {
+		var c candidate
+		err := r.Scan(&c.id, &c.kind, &c.line, &c.runAt, &c.key)
+		out = append(out, c)
+		return err
+	}
+	if t.dialect.kinds == "" {
+		if err := t.over("kind_ TEXT", table, t.dialect.candidates, scan, lane.Queue, node, lane.Limit); err != nil {
+			return nil, err
+		}
+	} else {
+		var some [][]any
+		err := t.over("kind_ TEXT", table, t.dialect.kinds, func(r Row) error {
+			var kind string
+			err := r.Scan(&kind)
+			some = append(some, []any{kind})
 			return err
-		}, lane.Queue, node, lane.Limit)
+		}, lane.Queue)
+		if err != nil {
+			return nil, err
+		}
+		for i := range some {
+			if err := t.over("kind_ TEXT", some[i:i+1], t.dialect.candidates, scan, lane.Queue, node, lane.Limit); err != nil {
+				return nil, err
+			}
+		}
+	}
 	slices.SortFunc(out, func(x, y candidate) int {
 		switch {
 		case x.line != y.line:
 			return y.line - x.line
 		case x.runAt != y.runAt:
 			return int(min(max(x.runAt-y.runAt, -1), 1))
-		case x.id < y.id:
-			return -1
 		}
-		return 1
+		return strings.Compare(x.id, y.id)
 	})
-	return out, err
+	return out, nil
 }

@@ -24,9 +24,11 @@ type dialect struct {
 	// looked up in the index whatever the planner believes about the table's size,
 	// which in a queue is always out of date.
 	among func(column, query string) string
-	// candidates looks at the head of each kind's own stretch of the index: r is
-	// the kinds, {1} the queue, {2} the node, {3} how many. The last column is slotKey.
-	candidates string
+	// kinds says which of r's kinds have tasks in the queue {1} that may be claimed,
+	// where that is worth asking first; candidates looks at the head of the stretch of
+	// the index that belongs to each of r's kinds: {1} is the queue, {2} the node, {3}
+	// how many. Its last column is slotKey.
+	kinds, candidates string
 	// label is a condition on the labels column: parameters key and value.
 	label func(key, value string) string
 	// search is a full-text query: what it selects from, its condition on
@@ -38,8 +40,10 @@ type dialect struct {
 var sqlite = &dialect{
 	name: "sqlite", pieces: []int{64, 16, 4, 1},
 	among: func(column, query string) string { return column + ` IN (` + query + `)` },
-	candidates: `SELECT c.id, c.kind, c.line, c.run_at, ` + slotKey + ` FROM r JOIN tasks AS c ON c.id IN (
-		SELECT id FROM tasks WHERE kind = r.kind_ AND queue = {1} AND ready = 1 AND node IN ('', {2}) ORDER BY line DESC, run_at, id LIMIT {3})`,
+	// A subquery that is joined cannot depend on r here, so this is for one kind.
+	kinds: `SELECT kind_ FROM r WHERE EXISTS (SELECT 1 FROM tasks WHERE kind = r.kind_ AND queue = {1} AND ready = 1)`,
+	candidates: `SELECT id, kind, line, run_at, ` + slotKey + ` FROM tasks
+		WHERE kind = (SELECT kind_ FROM r) AND queue = {1} AND ready = 1 AND node IN ('', {2}) ORDER BY line DESC, run_at, id LIMIT {3}`,
 	label: func(key, value string) string {
 		return `EXISTS (SELECT 1 FROM json_each(labels) AS l WHERE l.key = ` + key + ` AND l.value = ` + value + `)`
 	},

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -43,7 +42,7 @@ func (t *tick) evict(a *evictArg) error {
 			version   = version + 1
 		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND token = r.token_ AND state || '' = 'waiting' AND node || '' <> ''
 		RETURNING `+taskColumns+`, event_seq`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var k sdk.Task
 			var seq int64
 			if err := scanTask(r, &k, &seq); err != nil {
@@ -65,7 +64,7 @@ func (t *tick) evict(a *evictArg) error {
 // evictNodes evicts what is parked on nodes that are dead.
 func (t *tick) evictNodes(dead func(node string) bool) error {
 	a := &evictArg{}
-	err := t.query(`SELECT id, token, node FROM tasks WHERE node <> '' AND state || '' = 'waiting'`, func(r *sql.Rows) error {
+	err := t.query(`SELECT id, token, node FROM tasks WHERE node <> '' AND state || '' = 'waiting'`, func(r Row) error {
 		var f runtime.Fence
 		var node string
 		err := r.Scan(&f.Task, &f.Token, &node)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"database/sql"
 	"fmt"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -22,7 +21,7 @@ func (t *tick) expire(now sdk.Time, limit int) (n int, next sdk.Time, err error)
 	}
 	var all []late
 	err = t.query(`SELECT id, deadline FROM tasks WHERE ends_by > 0 AND finished_at = 0 AND ends_by <= $1 AND state || '' <> 'running' ORDER BY ends_by, id LIMIT $2`+t.dialect.lock,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var l late
 			err := r.Scan(&l.id, &l.deadline)
 			all = append(all, l)
@@ -41,7 +40,7 @@ func (t *tick) expire(now sdk.Time, limit int) (n int, next sdk.Time, err error)
 		}
 	}
 	err = t.query(`SELECT ends_by FROM tasks WHERE ends_by > 0 AND finished_at = 0 AND state || '' <> 'running' ORDER BY ends_by, id LIMIT 1`,
-		func(r *sql.Rows) error { return r.Scan(&next) })
+		func(r Row) error { return r.Scan(&next) })
 	return len(all), next, err
 }
 
@@ -54,7 +53,7 @@ func (t *tick) expireOne(id string, fault *sdk.Error) error {
 	waits := 0
 	err = t.query(`UPDATE tasks SET state = 'failed', error = $1, reason = '', ready = 0, held = 0, finished_at = $2, event_seq = event_seq + 1, version = version + 1
 		WHERE id = $3 RETURNING `+taskColumns+`, event_seq, node, token, dependents, waits`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var seq int64
 			var needed bool
 			if err := scanTask(r, &out.Task, &seq, &out.Node, &out.Token, &needed, &waits); err != nil {

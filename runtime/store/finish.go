@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 
@@ -85,22 +84,62 @@ func (t *tick) attempts(all []*attemptWrite) error {
 	return nil
 }
 
+// wave writes what one set of attempts, each of another task, has to say.
 func (t *tick) wave(all []*attemptWrite) error {
-	table := make([][]any, len(all))
 	byTask := make(map[string]*attemptWrite, len(all))
-	for i, w := range all {
+	var plain, other [][]any
+	for _, w := range all {
 		*w.out = runtime.ErrFenced // unless the row comes back
 		byTask[w.Task] = w
-		row, err := t.attemptRow(w)
+		bytes := 0
+		for _, e := range w.Events {
+			bytes += len(e.Data)
+		}
+		if w.State == sdk.StateCompleted && w.Progress == nil {
+			plain = append(plain, []any{w.Task, w.Token, string(w.Result), len(w.Events), bytes})
+			continue
+		}
+		row, err := t.attemptRow(w, bytes)
 		if err != nil {
 			return err
 		}
-		table[i] = row
+		other = append(other, row)
+	}
+	var waited []string // attempts that end although they wait for something
+	scan := func(r Row) error {
+		var k sdk.Task
+		var seq int64
+		var cancel, waits int
+		var needed bool
+		if err := r.Scan(&k.ID, &k.Kind, &k.Queue, &k.State, &k.Life, &k.Attempt, &k.Reason, &k.RunAt, &k.Deadline, &k.Parent, &k.ConcurrencyKey,
+			&seq, &cancel, &needed, &waits); err != nil {
+			return err
+		}
+		w := byTask[k.ID]
+		if k.State.Terminal() {
+			k.Result, k.Error = w.Result, w.Error
+			t.end(&k, needed)
+		}
+		*w.out = nil
+		if w.State != "" && waits > 0 {
+			waited = append(waited, k.ID)
+		}
+		return t.attemptEvents(w, &k, seq, cancel > 0)
 	}
 	// The checks of id and token are the fence; the caps hold only for events
 	// before the end, which itself is exempt.
-	var waited []string // attempts that end although they wait for something
-	err := t.over(attemptColumns, table, `UPDATE tasks SET
+	fenced := `FROM r WHERE ` + t.dialect.match(`tasks.id`, `id_`) + ` AND token = r.token_ AND node || '' <> ''
+			AND (r.n = 0 OR event_seq + r.n <= {2} AND event_bytes + r.bytes <= {3})
+		RETURNING id, kind, queue, state, life, attempt, reason, run_at, deadline, parent, concurrency_key, event_seq, cancel, dependents, waits`
+	// Most attempts simply complete, and every column costs them time.
+	err := t.over(`id_ TEXT, token_ BIGINT, result_ TEXT, n BIGINT, bytes BIGINT`, plain, `UPDATE tasks SET
+			state = 'completed', result = r.result_, error = NULL, reason = '', finished_at = {1}, node = '', ready = 0, replay = 0,
+			event_seq = event_seq + r.n + 1, event_bytes = event_bytes + r.bytes, version = version + 1
+		`+fenced, scan, int64(t.now), t.cfg.MaxEvents, t.cfg.MaxBytes)
+	if err != nil {
+		return fmt.Errorf("complete tasks: %w", err)
+	}
+	err = t.over(attemptColumns, other, `UPDATE tasks SET
 			state = CASE WHEN r.s = '' THEN state WHEN r.s IN ('retrying', 'queued') AND cancel > 0 THEN 'cancelled'
 				WHEN r.s = 'retrying' AND r.at <= {1} THEN 'queued' ELSE r.s END,
 			attempt     = CASE WHEN r.s = 'queued' AND cancel = 0 THEN attempt - 1 ELSE attempt END,
@@ -117,28 +156,7 @@ func (t *tick) wave(all []*attemptWrite) error {
 			event_seq   = event_seq + r.n + CASE WHEN r.s = '' THEN 0 WHEN r.s = 'retrying' AND cancel = 0 AND r.at <= {1} THEN 2 ELSE 1 END,
 			event_bytes = event_bytes + r.bytes,
 			version     = version + 1
-		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND token = r.token_ AND node || '' <> ''
-			AND (r.n = 0 OR event_seq + r.n <= {2} AND event_bytes + r.bytes <= {3})
-		RETURNING `+taskColumns+`, event_seq, cancel, dependents, waits`,
-		func(r *sql.Rows) error {
-			var k sdk.Task
-			var seq int64
-			var cancel int
-			var needed bool
-			var waits int
-			if err := scanTask(r, &k, &seq, &cancel, &needed, &waits); err != nil {
-				return err
-			}
-			if k.State.Terminal() {
-				t.end(&k, needed)
-			}
-			w := byTask[k.ID]
-			*w.out = nil
-			if w.State != "" && waits > 0 {
-				waited = append(waited, k.ID)
-			}
-			return t.attemptEvents(w, &k, seq, cancel > 0)
-		}, int64(t.now), t.cfg.MaxEvents, t.cfg.MaxBytes)
+		`+fenced, scan, int64(t.now), t.cfg.MaxEvents, t.cfg.MaxBytes)
 	if err != nil {
 		return fmt.Errorf("write attempts: %w", err)
 	}
@@ -171,11 +189,7 @@ func (t *tick) stopWaiting(ids []string) error {
 // attemptColumns are those of attemptRow.
 const attemptColumns = `id_ TEXT, token_ BIGINT, n BIGINT, bytes BIGINT, progress_ TEXT, s TEXT, result_ TEXT, error_ TEXT, at BIGINT, reason_ TEXT`
 
-func (t *tick) attemptRow(w *attemptWrite) ([]any, error) {
-	bytes := 0
-	for _, e := range w.Events {
-		bytes += len(e.Data)
-	}
+func (t *tick) attemptRow(w *attemptWrite, bytes int) ([]any, error) {
 	var progress, result, fault any
 	if w.Progress != nil {
 		b, err := json.Marshal(w.Progress)
@@ -221,17 +235,20 @@ func (t *tick) attemptEvents(w *attemptWrite, k *sdk.Task, seq int64, cancelled 
 		return nil
 	}
 	n++
+	if k.State == sdk.StateCompleted {
+		t.event(&during, n, sdk.EventCompleted, t.now, `{"result":`+string(w.Result)+`}`)
+		t.changed(k, seq)
+		return nil
+	}
 	var data any
 	typ := ""
 	switch {
 	case k.State == sdk.StateCancelled:
 		typ, data = sdk.EventCancelled, map[string]any{"reason": k.Reason}
-	case w.State == sdk.StateCompleted:
-		typ, data = sdk.EventCompleted, map[string]any{"result": k.Result}
 	case w.State == sdk.StateFailed:
-		typ, data = sdk.EventFailed, map[string]any{"error": k.Error}
+		typ, data = sdk.EventFailed, map[string]any{"error": w.Error}
 	case w.State == sdk.StateRetrying:
-		typ, data = sdk.EventRetrying, map[string]any{"error": k.Error, "run_at": w.RunAt}
+		typ, data = sdk.EventRetrying, map[string]any{"error": w.Error, "run_at": w.RunAt}
 	default:
 		typ, data = sdk.EventQueued, map[string]any{"reason": w.Reason}
 	}
@@ -254,7 +271,7 @@ func (t *tick) explainRefusals(all []*attemptWrite) error {
 		if *w.out == nil || len(w.Events) == 0 {
 			continue
 		}
-		err := t.query(`SELECT event_seq, event_bytes FROM tasks WHERE id = $1 AND token = $2 AND node <> ''`, func(r *sql.Rows) error {
+		err := t.query(`SELECT event_seq, event_bytes FROM tasks WHERE id = $1 AND token = $2 AND node <> ''`, func(r Row) error {
 			var seq, bytes int64
 			err := r.Scan(&seq, &bytes)
 			if seq+int64(len(w.Events)) > t.cfg.MaxEvents {

@@ -69,7 +69,7 @@ func column(list []string) [][]any {
 // offer brings the offers of a set of keys, which are in order, up to date.
 func (t *tick) offer(keys [][]any) error {
 	if t.dialect.lockKeys != "" {
-		if err := t.over("key_ TEXT", keys, t.dialect.lockKeys, func(*sql.Rows) error { return nil }); err != nil {
+		if err := t.over("key_ TEXT", keys, t.dialect.lockKeys, func(Row) error { return nil }); err != nil {
 			return err
 		}
 	}
@@ -121,7 +121,7 @@ const (
 // lanes finds, for each row of r, a queue and kind of which tasks stand in line for
 // its key, if there is one.
 func (t *tick) lanes(columns string, rows [][]any, lane string) (out [][]any, err error) {
-	err = t.over(columns, rows, `SELECT key_, `+lane+` FROM r`, func(r *sql.Rows) error {
+	err = t.over(columns, rows, `SELECT key_, `+lane+` FROM r`, func(r Row) error {
 		var key string
 		var lane sql.NullString
 		if err := r.Scan(&key, &lane); err != nil || !lane.Valid {
@@ -141,7 +141,7 @@ func (t *tick) offerSingle(lanes [][]any) error {
 	}
 	var ids []string
 	err := t.over("key_ TEXT, queue_ TEXT, kind_ TEXT", lanes, `SELECT (SELECT id FROM tasks WHERE concurrency_key = r.key_ AND queue = r.queue_ AND kind = r.kind_ AND `+inLine+`
-			ORDER BY line DESC, run_at, id LIMIT 1) FROM r`, func(r *sql.Rows) error {
+			ORDER BY line DESC, run_at, id LIMIT 1) FROM r`, func(r Row) error {
 		var id string
 		err := r.Scan(&id)
 		ids = append(ids, id)
@@ -165,7 +165,7 @@ func (t *tick) offerMany(lane []any, free int) error {
 func (t *tick) held(keys [][]any) (map[string]int, error) {
 	out := map[string]int{}
 	err := t.over("key_ TEXT", keys, `SELECT concurrency_key, count(*) FROM tasks WHERE `+t.dialect.among(`concurrency_key`, `SELECT key_ FROM r`)+` AND concurrency_key <> '' AND key_shared = 0
-			AND (ready = 1 OR state IN ('running', 'waiting')) AND (state <> 'queued' OR `+going+`) GROUP BY concurrency_key`, func(r *sql.Rows) error {
+			AND (ready = 1 OR state IN ('running', 'waiting')) AND (state <> 'queued' OR `+going+`) GROUP BY concurrency_key`, func(r Row) error {
 		var key string
 		var n int
 		err := r.Scan(&key, &n)
@@ -200,7 +200,7 @@ func (t *tick) learn(known slots, found []candidate) error {
 	}
 	if t.dialect.tryKeys != "" {
 		var ours []string
-		err := t.over("key_ TEXT", keys, t.dialect.tryKeys, func(r *sql.Rows) error {
+		err := t.over("key_ TEXT", keys, t.dialect.tryKeys, func(r Row) error {
 			var key string
 			var ok bool
 			err := r.Scan(&key, &ok)
@@ -274,7 +274,7 @@ func (t *tick) keyRate(queue, key string, rate runtime.Rate, take int64) (allowe
 // dueKeys looks again at keys that their rate held back, at most limit of them, and
 // says when the next may be.
 func (t *tick) dueKeys(now sdk.Time, limit int) (n int, next sdk.Time, err error) {
-	again := func(r *sql.Rows) error {
+	again := func(r Row) error {
 		var key string
 		err := r.Scan(&key)
 		t.keys[key] = true
@@ -294,7 +294,7 @@ func (t *tick) dueKeys(now sdk.Time, limit int) (n int, next sdk.Time, err error
 			return n, 0, err
 		}
 	}
-	err = t.query(`SELECT due FROM rates WHERE due > 0 ORDER BY due LIMIT 1`, func(r *sql.Rows) error { return r.Scan(&next) })
+	err = t.query(`SELECT due FROM rates WHERE due > 0 ORDER BY due LIMIT 1`, func(r Row) error { return r.Scan(&next) })
 	return n, next, err
 }
 
@@ -322,7 +322,7 @@ func (t *tick) disinherit() error {
 		}
 		var children []child
 		err := t.query(`SELECT id, concurrency_key, key_shared FROM tasks WHERE parent = $1 AND parent <> '' AND finished_at = 0 AND held_keys <> ''`,
-			func(r *sql.Rows) error {
+			func(r Row) error {
 				var c child
 				err := r.Scan(&c.id, &c.key, &c.shared)
 				children = append(children, c)

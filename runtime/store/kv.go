@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +29,7 @@ func clean(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "
 
 const itemColumns = `key, value, version, created_at, updated_at, expires_at`
 
-func scanItem(r *sql.Rows, it *sdk.Item, more ...any) error {
+func scanItem(r Row, it *sdk.Item, more ...any) error {
 	var value string
 	err := r.Scan(append([]any{&it.Key, &value, &it.Version, &it.CreatedAt, &it.UpdatedAt, &it.ExpiresAt}, more...)...)
 	it.Value = json.RawMessage(value)
@@ -44,7 +43,7 @@ func (s *Store) KVGet(ctx context.Context, ns string, req sdk.KVGet) (sdk.KVGetR
 	}
 	var reply sdk.KVGetReply
 	err := s.read(ctx, `SELECT `+itemColumns+` FROM data WHERE ns = $1 AND key = $2 AND (expires_at = 0 OR expires_at > $3)`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			reply.Item = &sdk.Item{}
 			return scanItem(r, reply.Item)
 		}, ns, req.Key, int64(s.cfg.Now()))
@@ -99,7 +98,7 @@ func (s *Store) KVList(ctx context.Context, ns string, req sdk.KVList) (sdk.KVLi
 	w.add(`(expires_at = 0 OR expires_at > ` + w.arg(int64(s.cfg.Now())) + `)`)
 	size := 0
 	err = s.read(ctx, `SELECT `+itemColumns+` FROM data`+w.text()+` ORDER BY `+order+` LIMIT `+w.arg(limit+1),
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			if len(reply.Items) == limit || size >= sdk.MaxKVPage { // there are more
 				reply.Next = next(reply.Items[len(reply.Items)-1])
 				return errFull
@@ -166,7 +165,7 @@ func (s *Store) KVSearch(ctx context.Context, ns string, req sdk.KVSearch) (sdk.
 	w.add(`(expires_at = 0 OR expires_at > ` + w.arg(int64(s.cfg.Now())) + `)`)
 	size := 0
 	err = s.read(ctx, `SELECT `+itemColumns+`, `+score+` AS score FROM `+from+w.text()+` ORDER BY score DESC, key LIMIT `+w.arg(limit),
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			if size >= sdk.MaxKVPage {
 				return errFull
 			}

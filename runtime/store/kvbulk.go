@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"time"
@@ -26,7 +25,7 @@ func (s *Store) KVCount(ctx context.Context, ns string, req sdk.KVCount) (sdk.KV
 	w.add(`(expires_at = 0 OR expires_at > ` + w.arg(int64(s.cfg.Now())) + `)`)
 	var reply sdk.KVCountReply
 	err := s.read(ctx, `SELECT COUNT(*), COALESCE(SUM(OCTET_LENGTH(value)), 0), COALESCE(SUM(CASE WHEN expires_at > 0 THEN 1 ELSE 0 END), 0) FROM data`+w.text(),
-		func(r *sql.Rows) error { return r.Scan(&reply.Items, &reply.Bytes, &reply.Expiring) }, w.args...)
+		func(r Row) error { return r.Scan(&reply.Items, &reply.Bytes, &reply.Expiring) }, w.args...)
 	if err != nil {
 		return sdk.KVCountReply{}, fmt.Errorf("count plugin data: %w", err)
 	}
@@ -73,7 +72,7 @@ func (t *tick) clearData(a *clearArg) error {
 	if a.req.Expired {
 		text = within + `expires_at > 0 AND expires_at <= $4 ORDER BY expires_at LIMIT $5`
 	}
-	err = t.query(`DELETE FROM data WHERE `+t.dialect.among(`id`, text+t.dialect.lock)+` RETURNING key`, func(r *sql.Rows) error {
+	err = t.query(`DELETE FROM data WHERE `+t.dialect.among(`id`, text+t.dialect.lock)+` RETURNING key`, func(r Row) error {
 		var key string
 		err := r.Scan(&key)
 		a.keys = append(a.keys, key)

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -195,7 +194,7 @@ func (t *tick) readData(args []*dataArg) (map[place]*datum, error) {
 		table = append(table, []any{p.ns, p.key})
 	}
 	err := t.over("ns_ TEXT, key_ TEXT", table, `SELECT data.id, data.ns, data.key, data.version, data.created_at, data.expires_at
-		FROM r CROSS JOIN data WHERE data.ns = r.ns_ AND data.key = r.key_ ORDER BY data.ns, data.key`+t.dialect.hold, func(r *sql.Rows) error {
+		FROM r CROSS JOIN data WHERE data.ns = r.ns_ AND data.key = r.key_ ORDER BY data.ns, data.key`+t.dialect.hold, func(r Row) error {
 		var d datum
 		var p place
 		if err := r.Scan(&d.id, &p.ns, &p.key, &d.item.Version, &d.item.CreatedAt, &d.item.ExpiresAt); err != nil {
@@ -230,7 +229,7 @@ func (t *tick) storeData(rows map[place]*datum) error {
 	n := 0
 	err := t.over(columns+", ns_ TEXT, key_ TEXT", fresh, `INSERT INTO data (value, text, version, created_at, updated_at, expires_at, ns, key)
 		SELECT value_, text_, version_, created_, updated_, expires_, ns_, key_ FROM r WHERE true ON CONFLICT (ns, key) DO NOTHING RETURNING 1`,
-		func(*sql.Rows) error { n++; return nil })
+		func(Row) error { n++; return nil })
 	if err != nil {
 		return err
 	}
@@ -259,7 +258,7 @@ func (t *tick) passing(args []*dataArg) (map[runtime.Fence]bool, error) {
 		}
 	}
 	err := t.over("id_ TEXT, token_ BIGINT", table, `SELECT tasks.id, tasks.token FROM r CROSS JOIN tasks
-		WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND tasks.token = r.token_ AND tasks.node || '' <> ''`, func(r *sql.Rows) error {
+		WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND tasks.token = r.token_ AND tasks.node || '' <> ''`, func(r Row) error {
 		var f runtime.Fence
 		err := r.Scan(&f.Task, &f.Token)
 		pass[f] = true

@@ -55,7 +55,7 @@ func (t *tick) appendLog() error {
 		return nil
 	}
 	if err := t.query(`UPDATE log_head SET pos = pos + $1 WHERE id = 1 RETURNING pos`,
-		func(r *sql.Rows) error { return r.Scan(&t.out.Head) }, len(t.log)); err != nil {
+		func(r Row) error { return r.Scan(&t.out.Head) }, len(t.log)); err != nil {
 		return fmt.Errorf("advance the log: %w", err)
 	}
 	pos := t.out.Head - int64(len(t.log))
@@ -83,7 +83,7 @@ func (t *tick) appendLog() error {
 
 const entryColumns = `pos, task, seq, type, life, attempt, time, data, is_end, kind, queue`
 
-func scanEntry(r *sql.Rows) (runtime.LogEntry, error) {
+func scanEntry(r Row) (runtime.LogEntry, error) {
 	var e runtime.LogEntry
 	var ev sdk.TaskEvent
 	var task sql.NullString
@@ -112,7 +112,7 @@ func (s *Store) Log(ctx context.Context, after int64, limit int) ([]runtime.LogE
 
 func (s *Store) entries(ctx context.Context, text string, args ...any) ([]runtime.LogEntry, error) {
 	var out []runtime.LogEntry
-	err := s.read(ctx, text, func(r *sql.Rows) error {
+	err := s.read(ctx, text, func(r Row) error {
 		e, err := scanEntry(r)
 		out = append(out, e)
 		return err
@@ -134,7 +134,7 @@ func (s *Store) Head(ctx context.Context) (runtime.Head, error) {
 }
 
 // read runs a query on a reader and hands each row to scan.
-func (s *Store) read(ctx context.Context, text string, scan func(*sql.Rows) error, args ...any) error {
+func (s *Store) read(ctx context.Context, text string, scan func(Row) error, args ...any) error {
 	rs, err := s.r.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err

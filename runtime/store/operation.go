@@ -52,7 +52,7 @@ func (t *tick) operate(a *operateArg) error {
 	var o operator
 	found := false
 	err := t.query(`SELECT `+taskColumns+`, waits, hops, traceparent, event_bytes, held_keys FROM tasks WHERE id = $1 AND token = $2 AND node <> ''`+t.dialect.hold,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			found = true
 			return scanTask(r, &o.Task, &o.waits, &o.hops, &o.trace, &o.bytes, &o.held)
 		},
@@ -110,7 +110,7 @@ func (t *tick) recorded(o *operator, op *runtime.Operation) (fresh bool, err err
 	var waiting int
 	var answer sql.NullString
 	err = t.query(`SELECT op, target, child, waiting, answer FROM operations WHERE task = $1 AND life = $2 AND name = $3 AND occurrence = $4`,
-		func(r *sql.Rows) error { return r.Scan(&known, &target, &op.Child, &waiting, &answer) }, o.ID, o.Life, op.Name, op.Occurrence)
+		func(r Row) error { return r.Scan(&known, &target, &op.Child, &waiting, &answer) }, o.ID, o.Life, op.Name, op.Occurrence)
 	if err != nil {
 		return false, fmt.Errorf("find the operation: %w", err)
 	}
@@ -260,7 +260,7 @@ func (t *tick) await(o *operator, op *runtime.Operation, fresh bool) (string, *s
 	if op.Child != "" {
 		var k sdk.Task
 		err := t.query(`SELECT `+taskColumns+` FROM tasks WHERE id = $1`+t.dialect.hold,
-			func(r *sql.Rows) error { return scanTask(r, &k) }, op.Child)
+			func(r Row) error { return scanTask(r, &k) }, op.Child)
 		switch {
 		case err != nil:
 			return "", nil, err
@@ -331,7 +331,7 @@ func (t *tick) record(o *operator) (parked bool, err error) {
 	}
 	return parked, t.query(`UPDATE tasks SET state = 'waiting', ready = 0, waits = waits + $1, reason = $2, event_seq = event_seq + $3, version = version + 1
 		WHERE id = $4 RETURNING `+taskColumns+`, event_seq`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var k sdk.Task
 			var seq int64
 			if err := scanTask(r, &k, &seq); err != nil {
@@ -353,7 +353,7 @@ func (t *tick) record(o *operator) (parked bool, err error) {
 func (s *Store) Answers(ctx context.Context, task string, life int, keys []runtime.OpKey) ([]json.RawMessage, error) {
 	out := make([]json.RawMessage, len(keys))
 	for i, key := range keys {
-		err := s.read(ctx, `SELECT answer FROM operations WHERE task = $1 AND life = $2 AND name = $3 AND occurrence = $4`, func(r *sql.Rows) error {
+		err := s.read(ctx, `SELECT answer FROM operations WHERE task = $1 AND life = $2 AND name = $3 AND occurrence = $4`, func(r Row) error {
 			var answer sql.NullString
 			err := r.Scan(&answer)
 			if answer.Valid {
@@ -372,7 +372,7 @@ func (s *Store) Answers(ctx context.Context, task string, life int, keys []runti
 func (s *Store) Operations(ctx context.Context, task string, life int) ([]runtime.Operation, error) {
 	var out []runtime.Operation
 	err := s.read(ctx, `SELECT name, occurrence, op, target, child, answer FROM operations WHERE task = $1 AND life = $2 ORDER BY created, name, occurrence`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var op runtime.Operation
 			var answer sql.NullString
 			err := r.Scan(&op.Name, &op.Occurrence, &op.Op, &op.Target, &op.Child, &answer)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 
@@ -47,7 +46,7 @@ func (t *tick) promote(a *promoteArg) error {
 	err := t.query(`UPDATE tasks SET state = 'queued', ready = `+readyNow+`, event_seq = event_seq + 1, version = version + 1
 		WHERE `+t.dialect.among(`id`, `SELECT id FROM tasks WHERE state IN ('scheduled', 'retrying') AND held = 0 AND run_at <= $1 ORDER BY run_at, id LIMIT $2`+t.dialect.lock)+`
 		RETURNING `+taskColumns+`, event_seq`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var k sdk.Task
 			var seq int64
 			if err := scanTask(r, &k, &seq); err != nil {
@@ -62,7 +61,7 @@ func (t *tick) promote(a *promoteArg) error {
 		return fmt.Errorf("queue what is due: %w", err)
 	}
 	err = t.query(`SELECT run_at FROM tasks WHERE state IN ('scheduled', 'retrying') AND held = 0 ORDER BY run_at, id LIMIT 1`,
-		func(r *sql.Rows) error { return r.Scan(&a.next) })
+		func(r Row) error { return r.Scan(&a.next) })
 	if err != nil {
 		return fmt.Errorf("find what is due next: %w", err)
 	}
@@ -107,7 +106,7 @@ func (t *tick) recover(a *recoverArg) error {
 		return err
 	}
 	var lost []*attemptWrite
-	err := t.query(`SELECT id, token, node, attempt, max_attempts FROM tasks WHERE node <> '' AND state || '' = 'running'`, func(r *sql.Rows) error {
+	err := t.query(`SELECT id, token, node, attempt, max_attempts FROM tasks WHERE node <> '' AND state || '' = 'running'`, func(r Row) error {
 		var node string
 		var attempt, most int
 		w := &attemptWrite{out: new(error)}
@@ -145,7 +144,7 @@ func (t *tick) recover(a *recoverArg) error {
 // cancelled ones: a failed end would hide that somebody wanted it gone.
 func (t *tick) cancelLost(lost []*attemptWrite) error {
 	asked := map[string]string{}
-	err := t.query(`SELECT id, cancel_reason FROM tasks WHERE node <> '' AND state || '' = 'running' AND cancel > 0`, func(r *sql.Rows) error {
+	err := t.query(`SELECT id, cancel_reason FROM tasks WHERE node <> '' AND state || '' = 'running' AND cancel > 0`, func(r Row) error {
 		var id, reason string
 		err := r.Scan(&id, &reason)
 		asked[id] = reason

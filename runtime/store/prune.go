@@ -31,7 +31,7 @@ func (t *tick) prune(a *pruneArg) error {
 	err := t.query(`SELECT id FROM tasks WHERE finished_at > 0 AND
 			(state IN ('completed', 'cancelled') AND finished_at < $1 OR state = 'failed' AND finished_at < $2)
 		ORDER BY finished_at LIMIT $3`+t.dialect.lock, // another node may be opening a new life
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var id string
 			err := r.Scan(&id)
 			ids = append(ids, []any{id})
@@ -45,7 +45,7 @@ func (t *tick) prune(a *pruneArg) error {
 		return err
 	}
 	a.n += n
-	highest := func(r *sql.Rows) error {
+	highest := func(r Row) error {
 		var pos int64
 		err := r.Scan(&pos)
 		pruned = max(pruned, pos)
@@ -96,7 +96,7 @@ func (t *tick) remove(ids [][]any) (pruned int64, n int, err error) {
 	if len(ids) == 0 {
 		return 0, 0, nil
 	}
-	highest := func(r *sql.Rows) error {
+	highest := func(r Row) error {
 		var pos int64
 		err := r.Scan(&pos)
 		pruned = max(pruned, pos)
@@ -111,7 +111,7 @@ func (t *tick) remove(ids [][]any) (pruned int64, n int, err error) {
 			return 0, 0, fmt.Errorf("delete what old tasks had recorded: %w", err)
 		}
 	}
-	gone := func(*sql.Rows) error { n++; return nil }
+	gone := func(Row) error { n++; return nil }
 	if err := t.over("id_ TEXT", ids, `DELETE FROM tasks WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`)+` RETURNING id`, gone); err != nil {
 		return 0, 0, fmt.Errorf("delete old tasks: %w", err)
 	}
@@ -138,7 +138,7 @@ func (t *tick) delete(a *deleteArg) error {
 	for _, id := range a.ids {
 		table = append(table, []any{id})
 	}
-	err := t.over("id_ TEXT", table, `SELECT id FROM tasks WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`)+` AND finished_at > 0`+t.dialect.hold, func(r *sql.Rows) error {
+	err := t.over("id_ TEXT", table, `SELECT id FROM tasks WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`)+` AND finished_at > 0`+t.dialect.hold, func(r Row) error {
 		var id string
 		err := r.Scan(&id)
 		ended = append(ended, []any{id})

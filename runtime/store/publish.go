@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -80,7 +79,7 @@ func (t *tick) passes(f runtime.Fence) (bool, error) {
 	}
 	ok := false
 	err := t.query(`SELECT 1 FROM tasks WHERE id = $1 AND token = $2 AND node <> ''`,
-		func(*sql.Rows) error { ok = true; return nil }, f.Task, f.Token)
+		func(Row) error { ok = true; return nil }, f.Task, f.Token)
 	if err != nil {
 		return false, fmt.Errorf("check the attempt: %w", err)
 	}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"maps"
 	"time"
@@ -71,7 +70,7 @@ func (t *tick) pause(a *pauseArg) error {
 // loadPaused reads which queues are paused.
 func (s *Store) loadPaused(ctx context.Context) error {
 	m := map[string]bool{}
-	err := s.read(ctx, `SELECT name, paused FROM queues`, func(r *sql.Rows) error {
+	err := s.read(ctx, `SELECT name, paused FROM queues`, func(r Row) error {
 		var name string
 		var paused int
 		err := r.Scan(&name, &paused)
@@ -93,7 +92,7 @@ func (s *Store) QueueCounts(ctx context.Context) (map[string]runtime.QueueCount,
 		`SELECT queue, 0, count(*), min(run_at) FROM tasks WHERE ready = 1 GROUP BY queue`,
 		`SELECT queue, 0, count(*), min(run_at) FROM tasks WHERE concurrency_key <> '' AND state = 'queued' AND ready = 0 GROUP BY queue`,
 	} {
-		err := s.read(ctx, q, func(r *sql.Rows) error {
+		err := s.read(ctx, q, func(r Row) error {
 			var name string
 			var c runtime.QueueCount
 			err := r.Scan(&name, &c.Running, &c.Queued, &c.Oldest)
@@ -162,7 +161,7 @@ func (t *tick) admit(queue string, pending map[string]int) (bool, error) {
 			if n >= limit {
 				break
 			}
-			err := t.query(`SELECT count(*) FROM (SELECT 1 FROM tasks WHERE queue = $1 AND `+part+` LIMIT $2) AS c`, func(r *sql.Rows) error {
+			err := t.query(`SELECT count(*) FROM (SELECT 1 FROM tasks WHERE queue = $1 AND `+part+` LIMIT $2) AS c`, func(r Row) error {
 				var some int
 				err := r.Scan(&some)
 				n += some

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -45,7 +44,7 @@ func (t *tick) rate(queue, key string) (tat int64, err error) {
 	found := false
 	read := func() error {
 		return t.query(`SELECT tat FROM rates WHERE queue = $1 AND key = $2`+t.dialect.hold,
-			func(r *sql.Rows) error { found = true; return r.Scan(&tat) }, queue, key)
+			func(r Row) error { found = true; return r.Scan(&tat) }, queue, key)
 	}
 	if err = read(); err != nil || found {
 		return tat, err

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -15,7 +14,7 @@ import (
 const scheduleColumns = `id, name, source, cron, zone, every_ms, once_at, since, kind, payload, queue, priority, timeout_ms,
 	max_attempts, missed, overlap, jitter_ms, paused, next_at, last_at, last_task, fault, owner, version`
 
-func scanSchedule(r scanner, s *runtime.Schedule) error {
+func scanSchedule(r Row, s *runtime.Schedule) error {
 	var payload string
 	var every, timeout, jitter int64
 	var paused int
@@ -63,7 +62,7 @@ func (s *Store) Schedules(ctx context.Context, f runtime.ScheduleFilter) ([]runt
 
 func (s *Store) schedules(ctx context.Context, text string, args ...any) ([]runtime.Schedule, error) {
 	out := []runtime.Schedule{}
-	err := s.read(ctx, text, func(r *sql.Rows) error {
+	err := s.read(ctx, text, func(r Row) error {
 		var one runtime.Schedule
 		err := scanSchedule(r, &one)
 		out = append(out, one)
@@ -148,9 +147,9 @@ func (t *tick) putSchedule(a *scheduleArg) error {
 // refuseSchedule says what speaks against a schedule of the api's.
 func (t *tick) refuseSchedule(a *scheduleArg) error {
 	taken, n := "", 0
-	err := t.query(`SELECT id FROM schedules WHERE name = $1 AND id <> $2`, func(r *sql.Rows) error { return r.Scan(&taken) }, a.in.Name, a.in.ID)
+	err := t.query(`SELECT id FROM schedules WHERE name = $1 AND id <> $2`, func(r Row) error { return r.Scan(&taken) }, a.in.Name, a.in.ID)
 	if err == nil && a.in.Version == 0 {
-		err = t.query(`SELECT count(*) FROM schedules WHERE source = 'api'`, func(r *sql.Rows) error { return r.Scan(&n) })
+		err = t.query(`SELECT count(*) FROM schedules WHERE source = 'api'`, func(r Row) error { return r.Scan(&n) })
 	}
 	if err != nil {
 		return fmt.Errorf("look for other schedules: %w", err)
@@ -223,7 +222,7 @@ func (t *tick) overlap(a *tickArg) error {
 		return nil
 	}
 	var ids []string
-	err := t.query(`SELECT id FROM tasks WHERE schedule = $1 AND schedule <> '' AND finished_at = 0 ORDER BY id`, func(r *sql.Rows) error {
+	err := t.query(`SELECT id FROM tasks WHERE schedule = $1 AND schedule <> '' AND finished_at = 0 ORDER BY id`, func(r Row) error {
 		var id string
 		err := r.Scan(&id)
 		ids = append(ids, id)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -73,14 +72,14 @@ func (t *tick) answerEnds(set []ended) error {
 	err := t.over(`id_ TEXT, answer_ TEXT`, table,
 		`UPDATE operations SET answered = {1}, answer = r.answer_ FROM r
 		WHERE `+t.dialect.match(`operations.child`, `id_`)+` AND child <> '' AND answered = 0 RETURNING task, waiting`,
-		func(r *sql.Rows) error { return countWaiting(r, woken) }, int64(max(t.now, 1)))
+		func(r Row) error { return countWaiting(r, woken) }, int64(max(t.now, 1)))
 	if err != nil {
 		return err
 	}
 	return t.wake(woken)
 }
 
-func countWaiting(r *sql.Rows, woken map[string]int) error {
+func countWaiting(r Row, woken map[string]int) error {
 	var task string
 	var waiting int
 	err := r.Scan(&task, &waiting)
@@ -111,7 +110,7 @@ func (t *tick) wake(woken map[string]int) error {
 			version   = version + 1
 		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND waits >= r.n
 		RETURNING `+taskColumns+`, event_seq, ready, token, node`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var k sdk.Task
 			var seq, token int64
 			var ready int
@@ -140,7 +139,7 @@ func (t *tick) release(set []ended) error {
 			continue
 		}
 		var held [][]any
-		err := t.query(`DELETE FROM held WHERE needs = $1 RETURNING task`, func(r *sql.Rows) error {
+		err := t.query(`DELETE FROM held WHERE needs = $1 RETURNING task`, func(r Row) error {
 			var id string
 			err := r.Scan(&id)
 			held = append(held, []any{id})
@@ -181,7 +180,7 @@ func (t *tick) unhold(held [][]any) error {
 			held      = held - 1, version = version + 1
 		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND state || '' = 'scheduled' AND held > 0
 		RETURNING `+taskColumns+`, event_seq, held`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var k sdk.Task
 			var seq int64
 			var left int
@@ -212,7 +211,7 @@ func (t *tick) failHeld(held [][]any, needs *ended) error {
 			event_seq = event_seq + 1, version = version + 1
 		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND state || '' = 'scheduled' AND held > 0
 		RETURNING `+taskColumns+`, event_seq, dependents`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var k sdk.Task
 			var seq int64
 			var needed bool

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 
@@ -35,7 +34,7 @@ func (t *tick) signal(a *signalArg) error {
 	var seq int64
 	err = t.query(`UPDATE tasks SET event_seq = event_seq + 1, event_bytes = event_bytes + $1, version = version + 1
 		WHERE id = $2 AND finished_at = 0 AND event_seq < $3 AND event_bytes + $1 <= $4 RETURNING `+taskColumns+`, event_seq`,
-		func(r *sql.Rows) error { return scanTask(r, &k, &seq) }, len(name)+len(q.Data)+opWeight, q.Task, t.cfg.MaxEvents, t.cfg.MaxBytes)
+		func(r Row) error { return scanTask(r, &k, &seq) }, len(name)+len(q.Data)+opWeight, q.Task, t.cfg.MaxEvents, t.cfg.MaxBytes)
 	if err != nil {
 		return fmt.Errorf("signal: %w", err)
 	}
@@ -49,7 +48,7 @@ func (t *tick) signal(a *signalArg) error {
 	opName, occurrence := "", 0
 	err = t.query(`SELECT name, occurrence FROM operations WHERE task = $1 AND target = $2 AND op = 'await' AND waiting = 1 AND answered = 0
 		AND life = $3 ORDER BY created, name, occurrence LIMIT 1`,
-		func(r *sql.Rows) error { return r.Scan(&opName, &occurrence) }, k.ID, q.Name, k.Life)
+		func(r Row) error { return r.Scan(&opName, &occurrence) }, k.ID, q.Name, k.Life)
 	if err != nil {
 		return fmt.Errorf("find who waits for a signal: %w", err)
 	}
@@ -69,7 +68,7 @@ func (t *tick) signal(a *signalArg) error {
 
 func (t *tick) whyNoSignal(task string) (error, error) {
 	var k sdk.Task
-	err := t.query(`SELECT `+taskColumns+` FROM tasks WHERE id = $1`, func(r *sql.Rows) error { return scanTask(r, &k) }, task)
+	err := t.query(`SELECT `+taskColumns+` FROM tasks WHERE id = $1`, func(r Row) error { return scanTask(r, &k) }, task)
 	switch {
 	case err != nil:
 		return nil, err
@@ -89,7 +88,7 @@ func signalAnswer(data string) (json.RawMessage, error) {
 func (t *tick) takeSignal(task, name string) (json.RawMessage, error) {
 	data, found := "", false
 	err := t.query(`DELETE FROM signals WHERE task = $1 AND seq = (SELECT min(seq) FROM signals WHERE task = $1 AND name = $2) RETURNING data`,
-		func(r *sql.Rows) error { found = true; return r.Scan(&data) }, task, name)
+		func(r Row) error { found = true; return r.Scan(&data) }, task, name)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -100,7 +99,7 @@ func (t *tick) takeSignal(task, name string) (json.RawMessage, error) {
 func (t *tick) answer(task string, life int, name string, occurrence int, answer json.RawMessage) error {
 	woken := map[string]int{}
 	err := t.query(`UPDATE operations SET answered = $1, answer = $2 WHERE task = $3 AND life = $4 AND name = $5 AND occurrence = $6 AND answered = 0
-		RETURNING task, waiting`, func(r *sql.Rows) error { return countWaiting(r, woken) },
+		RETURNING task, waiting`, func(r Row) error { return countWaiting(r, woken) },
 		int64(max(t.now, 1)), string(answer), task, life, name, occurrence)
 	if err != nil {
 		return fmt.Errorf("answer an operation: %w", err)
@@ -117,7 +116,7 @@ func (t *tick) overdue(now sdk.Time, limit int) (n int, next sdk.Time, err error
 	}
 	var all []late
 	err = t.query(`SELECT task, life, name, occurrence, op FROM operations WHERE due > 0 AND answered = 0 AND due <= $1 ORDER BY due LIMIT $2`,
-		func(r *sql.Rows) error {
+		func(r Row) error {
 			var l late
 			err := r.Scan(&l.task, &l.life, &l.name, &l.occurrence, &l.op)
 			all = append(all, l)
@@ -142,6 +141,6 @@ func (t *tick) overdue(now sdk.Time, limit int) (n int, next sdk.Time, err error
 			return 0, 0, err
 		}
 	}
-	err = t.query(`SELECT due FROM operations WHERE due > 0 AND answered = 0 ORDER BY due LIMIT 1`, func(r *sql.Rows) error { return r.Scan(&next) })
+	err = t.query(`SELECT due FROM operations WHERE due > 0 AND answered = 0 ORDER BY due LIMIT 1`, func(r Row) error { return r.Scan(&next) })
 	return len(all), next, err
 }

@@ -23,6 +23,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"log/slog"
 	"os"
@@ -65,8 +66,8 @@ type Config struct {
 // one of what a query returns. It is an alias, so that a room need not
 // import this one to name it.
 type Tx = interface {
-	Over(columns string, rows [][]any, body string, scan func(*sql.Rows) error, fixed ...any) error
-	Query(body string, scan func(*sql.Rows) error, args ...any) error
+	Over(columns string, rows [][]any, body string, scan func(Row) error, fixed ...any) error
+	Query(body string, scan func(Row) error, args ...any) error
 	Exec(body string, args ...any) (int64, error)
 	Skip() string
 	Among(column, query string) string
@@ -82,7 +83,8 @@ type Store struct {
 	lock    *os.File // SQLite's
 	wire    *wire    // PostgreSQL's
 
-	stmts map[text]*sql.Stmt // the writer's
+	stmts map[text]statement  // the writer's
+	args  []driver.NamedValue // of the statement that it runs; kept for its memory
 
 	limits  atomic.Pointer[map[string]runtime.QueueLimits]
 	paused  atomic.Pointer[map[string]bool]
@@ -118,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.OnCommit == nil {
 		cfg.OnCommit = func(runtime.Commit) {}
 	}
-	s := &Store{cfg: cfg, dialect: sqlite, stmts: map[text]*sql.Stmt{}, depths: map[string]*depth{}, queue: make(chan *request, maxSet), done: make(chan struct{})}
+	s := &Store{cfg: cfg, dialect: sqlite, stmts: map[text]statement{}, depths: map[string]*depth{}, queue: make(chan *request, maxSet), done: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = s.shut()
@@ -164,7 +166,7 @@ func (s *Store) disconnect() {
 	for _, st := range s.stmts {
 		_ = st.Close()
 	}
-	s.stmts = map[text]*sql.Stmt{}
+	s.stmts = map[text]statement{}
 	_ = s.conn.Close()
 	s.conn = nil
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,7 +94,7 @@ func (t *tick) mark(all []*newcomer, marks map[string]*newcomer) error {
 	}
 	fresh := map[string]bool{}
 	err := t.over("mark TEXT, task TEXT, created BIGINT", table, `INSERT INTO deliveries (mark, task, created)
-		SELECT mark, task, created FROM r WHERE true ON CONFLICT DO NOTHING RETURNING mark`, func(r *sql.Rows) error {
+		SELECT mark, task, created FROM r WHERE true ON CONFLICT DO NOTHING RETURNING mark`, func(r Row) error {
 		var m string
 		err := r.Scan(&m)
 		fresh[m] = true
@@ -110,7 +109,7 @@ func (t *tick) mark(all []*newcomer, marks map[string]*newcomer) error {
 		}
 		n.out.Duplicate = true
 		err := t.query(`SELECT `+taskColumns+` FROM tasks WHERE id = (SELECT task FROM deliveries WHERE mark = $1)`,
-			func(r *sql.Rows) error { return scanTask(r, &n.out.Task) }, m)
+			func(r Row) error { return scanTask(r, &n.out.Task) }, m)
 		if err != nil {
 			return fmt.Errorf("find the delivered task: %w", err)
 		}
@@ -171,7 +170,7 @@ func (t *tick) insert(all []*newcomer) error {
 		}
 		err := t.over(part.columns, part.rows, `INSERT INTO tasks (`+part.names+`, line, life, attempt, version, event_seq)
 			SELECT `+part.names+`, priority, 1, 0, 1, 2 FROM r WHERE true ON CONFLICT DO NOTHING RETURNING id`,
-			func(r *sql.Rows) error {
+			func(r Row) error {
 				var id string
 				err := r.Scan(&id)
 				byID[id].new = true
@@ -203,6 +202,7 @@ func (t *tick) insert(all []*newcomer) error {
 			t.event(&task, 2, sdk.EventFailed, task.CreatedAt, data)
 			t.end(&task, false)
 		default:
+			t.fresh[task.ID] = n
 			t.event(&task, 2, sdk.EventQueued, task.CreatedAt, `{}`)
 		}
 		t.changed(&task, 2)
@@ -289,7 +289,7 @@ func (t *tick) owners(all []*newcomer) error {
 
 func (t *tick) owner(n *newcomer) error {
 	var hash string
-	scan := func(r *sql.Rows) error { return scanTask(r, &n.out.Task, &hash) }
+	scan := func(r Row) error { return scanTask(r, &n.out.Task, &hash) }
 	if n.IdempotencyKey != "" {
 		err := t.query(keyedTask, scan, n.Task.Owner, n.IdempotencyKey)
 		if err != nil {
@@ -327,7 +327,7 @@ func (s *Store) Keyed(ctx context.Context, owner, key string) (task sdk.Task, bo
 	if !clean(owner) || !clean(key) {
 		return task, "", nil
 	}
-	err = s.read(ctx, keyedTask, func(r *sql.Rows) error { return scanTask(r, &task, &bodyHash) }, owner, key)
+	err = s.read(ctx, keyedTask, func(r Row) error { return scanTask(r, &task, &bodyHash) }, owner, key)
 	return task, bodyHash, err
 }
 

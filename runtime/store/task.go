@@ -19,11 +19,8 @@ const taskColumns = `id, kind, queue, state, priority, payload, result, error, p
 	created_at, run_at, started_at, finished_at, deadline, timeout_ms,
 	parent, schedule, labels, owner, version, concurrency_key`
 
-// scanner is *sql.Row or *sql.Rows.
-type scanner interface{ Scan(dest ...any) error }
-
 // scanTask reads taskColumns, and after them whatever more points to.
-func scanTask(r scanner, t *sdk.Task, more ...any) error {
+func scanTask(r Row, t *sdk.Task, more ...any) error {
 	var payload, labels string
 	var result, fault, progress sql.NullString
 	var timeout int64
@@ -83,7 +80,7 @@ func (s *Store) Tasks(ctx context.Context, f runtime.TaskFilter) (runtime.TaskPa
 	}
 	var page runtime.TaskPage
 	text := `SELECT ` + taskColumns + ` FROM tasks` + w.text() + ` ORDER BY id DESC LIMIT ` + w.arg(f.Limit+1)
-	err = s.read(ctx, text, func(r *sql.Rows) error {
+	err = s.read(ctx, text, func(r Row) error {
 		var t sdk.Task
 		err := scanTask(r, &t)
 		page.Tasks = append(page.Tasks, t)
@@ -106,7 +103,7 @@ func (s *Store) TaskIDs(ctx context.Context, f runtime.TaskFilter) ([]string, er
 		return nil, err
 	}
 	var ids []string
-	err = s.read(ctx, `SELECT id FROM tasks`+w.text()+` ORDER BY id DESC LIMIT `+w.arg(f.Limit), func(r *sql.Rows) error {
+	err = s.read(ctx, `SELECT id FROM tasks`+w.text()+` ORDER BY id DESC LIMIT `+w.arg(f.Limit), func(r Row) error {
 		var id string
 		err := r.Scan(&id)
 		ids = append(ids, id)
@@ -192,7 +189,7 @@ func likePrefix(s string) string {
 // Counts implements runtime.Store.
 func (s *Store) Counts(ctx context.Context) (map[sdk.State]int64, error) {
 	out := map[sdk.State]int64{}
-	err := s.read(ctx, `SELECT state, count(*) FROM tasks GROUP BY state`, func(r *sql.Rows) error {
+	err := s.read(ctx, `SELECT state, count(*) FROM tasks GROUP BY state`, func(r Row) error {
 		var st sdk.State
 		var n int64
 		err := r.Scan(&st, &n)

@@ -2,9 +2,10 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	goruntime "runtime"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -119,20 +120,25 @@ func (s *Store) gather(first *request) []*request {
 		size += r.size
 	}
 	take(first)
-	for size < maxSet {
+	for patience := yields; size < maxSet && patience >= 0; {
 		select {
 		case r, ok := <-s.queue:
 			if !ok {
 				return set
 			}
 			take(r)
-			continue
 		default:
+			// Those who are about to ask get a chance: a larger set costs each of
+			// its callers less, and when nobody is about to this costs nothing.
+			goruntime.Gosched()
+			patience--
 		}
-		break
 	}
 	return set
 }
+
+// yields is how often the writer lets others run before it is content with a set.
+const yields = 2
 
 // run commits a set and answers its callers. If it fails for a reason that only
 // some of them may have, it is run again in halves, so that one caller's error is
@@ -198,19 +204,20 @@ func (s *Store) trouble(err error) trouble {
 }
 
 func (s *Store) newTick() *tick {
-	return &tick{Store: s, changes: map[string]int{}, keys: map[string]bool{}}
+	return &tick{Store: s, changes: map[string]int{}, keys: map[string]bool{}, fresh: map[string]*newcomer{}}
 }
 
 // tick is one transaction.
 type tick struct {
 	*Store
-	tx      *sql.Tx
+	dc      driver.Conn
 	now     sdk.Time
 	log     []logRow
-	ended   []ended         // tasks whose end may concern others
-	keys    map[string]bool // concurrency keys whose slots may have changed hands
-	heirs   []heir          // tasks that may have held one, and have ended
-	pausing map[string]bool // the queues that are paused, if that changes
+	fresh   map[string]*newcomer // tasks that this transaction inserted as queued
+	ended   []ended              // tasks whose end may concern others
+	keys    map[string]bool      // concurrency keys whose slots may have changed hands
+	heirs   []heir               // tasks that may have held one, and have ended
+	pausing map[string]bool      // the queues that are paused, if that changes
 
 	out     runtime.Commit
 	changes map[string]int // index in out.Tasks by task id
@@ -228,21 +235,29 @@ type logRow struct {
 	end               bool
 }
 
-func (t *tick) commit(set []*request) (err error) {
+func (t *tick) commit(set []*request) error {
 	// Statements get a context that never ends: for one that can, go-sqlite3
 	// starts a goroutine each, and a transaction must not be cut half way.
-	if err := t.connect(context.Background()); err != nil {
+	ctx := context.Background()
+	if err := t.connect(ctx); err != nil {
 		return err
 	}
-	t.tx, err = t.conn.BeginTx(context.Background(), nil)
-	if err != nil {
-		return err
-	}
-	defer func() {
+	return t.conn.Raw(func(c any) error {
+		t.dc = c.(driver.Conn)
+		tx, err := c.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
 		if err != nil {
-			_ = t.tx.Rollback()
+			return err
 		}
-	}()
+		if err := t.write(set); err != nil {
+			_ = tx.Rollback()
+			return err
+		}
+		return tx.Commit()
+	})
+}
+
+// write does what a set asks for.
+func (t *tick) write(set []*request) error {
 	t.now = t.cfg.Now()
 	var byVerb [verbs][]*request
 	for _, r := range set {
@@ -267,10 +282,7 @@ func (t *tick) commit(set []*request) (err error) {
 	if err := t.announce(); err != nil {
 		return err
 	}
-	if err := t.appendLog(); err != nil {
-		return err
-	}
-	return t.tx.Commit()
+	return t.appendLog()
 }
 
 func (t *tick) verb(v verb, reqs []*request) error {
@@ -357,112 +369,14 @@ func (t *tick) foreign(reqs []*request) error {
 	return nil
 }
 
-// text names a statement: a set-based one has as many texts as sizes.
-type text struct {
-	columns, body string
-	rows          int // 0: body is all
-}
-
-// stmt returns a prepared statement. It belongs to the writer's connection, and
-// so to the transaction that is open there.
-func (t *tick) stmt(x text) (*sql.Stmt, error) {
-	if st := t.stmts[x]; st != nil {
-		return st, nil
-	}
-	body := x.body
-	if x.rows > 0 {
-		body = compose(x.columns, x.body, x.rows)
-	}
-	st, err := t.conn.PrepareContext(context.Background(), body)
-	if err != nil {
-		return nil, fmt.Errorf("prepare %.200q: %w", body, err)
-	}
-	t.stmts[x] = st
-	return st, nil
-}
-
-// over runs a statement over rows in pieces; see [compose]. scan, which may be
-// nil, is handed what it returns.
-func (t *tick) over(columns string, rows [][]any, body string, scan func(*sql.Rows) error, fixed ...any) error {
-	var args []any
-	for len(rows) > 0 {
-		n := 1
-		for _, p := range t.dialect.pieces {
-			if p <= len(rows) {
-				n = p
-				break
-			}
-		}
-		args = args[:0]
-		for _, row := range rows[:n] {
-			args = append(args, row...)
-		}
-		args = append(args, fixed...)
-		rows = rows[n:]
-		st, err := t.stmt(text{columns, body, n}) //nolint:sqlclosecheck // kept, and closed with the store
-		if err != nil {
-			return err
-		}
-		if scan == nil {
-			if _, err := st.Exec(args...); err != nil {
-				return err
-			}
-			continue
-		}
-		rs, err := st.Query(args...)
-		if err != nil {
-			return err
-		}
-		if err := scanAll(rs, scan); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func scanAll(rs *sql.Rows, scan func(*sql.Rows) error) error {
-	defer rs.Close()
-	for rs.Next() {
-		if err := scan(rs); err != nil {
-			return err
-		}
-	}
-	return rs.Err()
-}
-
-func (t *tick) exec(body string, args ...any) (int64, error) {
-	st, err := t.stmt(text{body: body}) //nolint:sqlclosecheck // kept, and closed with the store
-	if err != nil {
-		return 0, err
-	}
-	res, err := st.Exec(args...)
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
-}
-
-// query runs a statement and hands each row to scan.
-func (t *tick) query(body string, scan func(*sql.Rows) error, args ...any) error {
-	st, err := t.stmt(text{body: body}) //nolint:sqlclosecheck // kept, and closed with the store
-	if err != nil {
-		return err
-	}
-	rs, err := st.Query(args...)
-	if err != nil {
-		return err
-	}
-	return scanAll(rs, scan)
-}
-
 // foreign is the transaction as other rooms see it.
 type foreign struct{ t *tick }
 
-func (f foreign) Over(columns string, rows [][]any, body string, scan func(*sql.Rows) error, fixed ...any) error {
+func (f foreign) Over(columns string, rows [][]any, body string, scan func(Row) error, fixed ...any) error {
 	return f.t.over(columns, rows, body, scan, fixed...)
 }
 
-func (f foreign) Query(body string, scan func(*sql.Rows) error, args ...any) error {
+func (f foreign) Query(body string, scan func(Row) error, args ...any) error {
 	return f.t.query(body, scan, args...)
 }
 

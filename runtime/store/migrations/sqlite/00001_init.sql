@@ -56,7 +56,8 @@ CREATE TABLE tasks (
   held_keys       TEXT    NOT NULL DEFAULT '' -- keys that ancestors hold, each between line feeds
 );
 CREATE UNIQUE INDEX tasks_idempotency ON tasks (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX tasks_ready   ON tasks (kind, queue, line DESC, run_at, id) WHERE ready = 1;
+-- The columns after id are there so that a claim finds its tasks in the index alone.
+CREATE INDEX tasks_ready   ON tasks (kind, queue, line DESC, run_at, id, node, concurrency_key, key_shared) WHERE ready = 1;
 CREATE INDEX tasks_due     ON tasks (run_at, id) WHERE state IN ('scheduled', 'retrying') AND held = 0;
 CREATE INDEX tasks_held    ON tasks (queue) WHERE held > 0;
 CREATE INDEX tasks_running ON tasks (node) WHERE node <> '';
