@@ -17,8 +17,8 @@ export CGO_ENABLED := 1
 export GOFLAGS := -buildvcs=false
 
 # Each plugin is built for the carriers it can run on.
-PROCESS_PLUGINS := demo memory mcp
-WASM_PLUGINS    := demo memory
+PROCESS_PLUGINS := agent demo memory mcp
+WASM_PLUGINS    := agent demo memory
 
 # The race detector makes wazero's compiler too slow in these.
 NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/...

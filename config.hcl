@@ -112,7 +112,8 @@ retry {
 #   grant {
 #     store   = true                            # the key-value store, its own part
 #     publish = ["demo.*"]                      # event types
-#     http    = ["api.example.com", "127.0.0.1:8080"] # private addresses literally
+#     http    = ["api.example.com", "127.0.0.1:8080"] # private addresses literally,
+#                                               # with their port; a URL stands for its host
 #     secrets = { KEY = env("KEY") }
 #     submit  = ["demo.*"]                      # kinds of child tasks
 #     queues  = ["default"]                     # that they may name; left out: any
@@ -136,6 +137,47 @@ plugin "demo" {
     await   = true
     approve = true
     # http = ["127.0.0.1:8080"] # for demo.fetch
+  }
+}
+
+# Conversations. Without a model slash commands work, and every other message is
+# answered with what is missing. See docs/agent.md.
+plugin "agent" {
+  wasm = "build/plugins/agent.wasm"
+  grant {
+    store   = true
+    http    = [env("OPENAI_BASE_URL", "https://api.openai.com/v1"), env("ANTHROPIC_BASE_URL", "https://api.anthropic.com/v1")]
+    secrets = {
+      OPENAI_API_KEY    = env("OPENAI_API_KEY", "")
+      ANTHROPIC_API_KEY = env("ANTHROPIC_API_KEY", "")
+    }
+    submit  = ["memory.*", "mcp.*", "usage.*", "reminders.*", "demo.*"] # what may be a tool
+    publish = ["usage.recorded"]
+    await   = true
+    approve = true
+  }
+  limits {
+    memory    = "256MiB"
+    instances = 8 # conversations at once
+  }
+  config {
+    model    = env("OPENAI_MODEL", "")
+    base_url = env("OPENAI_BASE_URL", "") # any server with OpenAI's chat completions
+    # provider = "anthropic" # with model = "…" and base_url = env("ANTHROPIC_BASE_URL", "")
+
+    # personality       = file("personality.txt") # default: Nagatha, warm, precise, a little playful
+    # models            = []     # that /models shows besides model
+    # max_output_tokens = 0      # of a reply; 0: the server's own limit
+    # context_window    = 64000  # tokens of the model
+    # idle_timeout      = "5m"   # most time without a byte from the server
+    # limits = { steps = 20, tool_calls = 60, time = "10m", tokens = 0, cost_usd = 0 } # of a turn; 0 tokens or cost: none
+    # tool_result_bytes = 16384  # of what a tool says that the model is told
+    # approval_timeout  = "24h"  # then it is a no
+
+    # Who decides about a tool's calls: auto, ask (a person, each time) or deny. The
+    # most exact pattern counts. Where none matches: ask for an MCP tool that does not
+    # say that it destroys nothing, auto for the rest.
+    # tools = { "mcp.files.read_file" = "auto", "mcp.>" = "ask", "reminders.delete" = "deny" }
   }
 }
 

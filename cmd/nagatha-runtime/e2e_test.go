@@ -46,6 +46,9 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	build("nagatha", "cmd/nagatha")
 	build("demo.wasm", "plugins/demo", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	build("demo", "plugins/demo", "CGO_ENABLED=0")
+	build("agent.wasm", "plugins/agent", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	build("agent", "plugins/agent", "CGO_ENABLED=0")
+	build("memory.wasm", "plugins/memory", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	build("mcp", "plugins/mcp", "CGO_ENABLED=0")
 	build("watcher", "cmd/nagatha-runtime/testdata/watcher", "CGO_ENABLED=0")
 	return dir, err

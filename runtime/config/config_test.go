@@ -83,7 +83,7 @@ func TestShippedFile(t *testing.T) {
 	if got := strings.Join(schedules, ", "); got != "refresh-system-status system.refresh_status 2m0s, cleanup-old-data system.cleanup_old_data 6h0m0s, check-mcp-servers-health mcp.check_health 5m0s" {
 		t.Errorf("schedules %s", got)
 	}
-	if cfg.Server.Listen != "127.0.0.1:8765" || !cfg.SeedAPI || len(cfg.Plugins) != 3 || cfg.Plugins[0].Wasm != "../../build/plugins/demo.wasm" {
+	if cfg.Server.Listen != "127.0.0.1:8765" || !cfg.SeedAPI || len(cfg.Plugins) < 4 || cfg.Plugins[0].Wasm != "../../build/plugins/demo.wasm" {
 		t.Errorf("got %+v", cfg)
 	}
 }
@@ -169,6 +169,30 @@ limits {
 	if cfg.DataDir != "/var/lib/nagatha" || cfg.Bus != "gochannel" || !cfg.MetricsPublic || cfg.Server.Limits.FrameBytes != 1<<20 ||
 		len(cfg.Queues) != 2 || cfg.Queues[0].Name != "default" || cfg.Limits.Drain != 0 {
 		t.Errorf("got %+v", cfg)
+	}
+}
+
+// A URL grants its host, and its port where it names one: the address of a server is
+// written once.
+func TestGrantByURL(t *testing.T) {
+	cfg, err := Parse("c.hcl", []byte(`
+plugin "x" {
+  wasm = "x.wasm"
+  grant {
+    http = [env("NOT_SET", "https://api.example.com/v1"), "http://127.0.0.1:11434/v1", "http://[::1]:8080", "plain.example.com"]
+  }
+}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.Plugins[0].Grant.HTTP; !reflect.DeepEqual(got, []string{"api.example.com", "127.0.0.1:11434", "[::1]:8080", "plain.example.com"}) {
+		t.Errorf("%q", got)
+	}
+	for _, bad := range []string{"ftp://a.example/", "https://", "https://*/x", ""} {
+		if _, err := Parse("c.hcl", []byte("plugin \"x\" {\n  wasm = \"x\"\n  grant {\n    http = [\""+bad+"\"]\n  }\n}\n")); err == nil || !strings.Contains(err.Error(), "not a host") {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -96,7 +97,7 @@ func (c *checker) plugin(b *pluginBlock) Plugin {
 		c.patterns(g.Submit, p.Grant.Submit)
 		c.grantQueues = append(c.grantQueues, grantQueues{g.Queues, p.Grant.Queues})
 		c.patterns(g.Publish, p.Grant.Publish)
-		c.hosts(g.HTTP, p.Grant.HTTP)
+		p.Grant.HTTP = c.hosts(g.HTTP, p.Grant.HTTP)
 	}
 	if l := b.Limits; l != nil {
 		p.Limits = PluginLimits{Memory: c.size(l.Memory, 0, 1<<20, 4<<30), Instances: c.num(l.Instances, 0, 1, 10_000),
@@ -151,12 +152,19 @@ func (c *checker) patterns(e hcl.Expression, list []string) {
 	}
 }
 
-func (c *checker) hosts(e hcl.Expression, list []string) {
-	for _, h := range list {
+// hosts checks what a plugin may reach. A URL stands for its host, with the port that
+// it names: so one setting can be both a server's address and the grant for it.
+func (c *checker) hosts(e hcl.Expression, list []string) []string {
+	for i, h := range list {
+		if u, err := url.Parse(h); err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
+			list[i] = u.Host
+			h = u.Host
+		}
 		if h == "" || strings.Contains(h, "://") || strings.ContainsAny(strings.TrimPrefix(h, "*."), "*/@ ") {
 			c.bad(e.Range(), "not a host", "%q: want a host such as \"api.example.com\", \"*.example.com\" or \"127.0.0.1:8080\".", h)
 		}
 	}
+	return list
 }
 
 // unique refuses a second block with the same label.

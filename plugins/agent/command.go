@@ -1,0 +1,357 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+const helpText = `Commands, which need no model:
+/help                     this list
+/new [TITLE]              begin a new session
+/sessions                 list the sessions, the newest first
+/switch SESSION           go on in another session
+/history [N]              the last N messages of this session (20)
+/clear                    forget this session's conversation from here on; its messages stay in the history
+/tools                    list the tools
+/tool NAME {JSON}         call a tool
+/models                   show the model and where it is
+/usage [day|model|session|kind]  what was used, and what it cost
+/memory [QUERY]           statistics of the memory, or what is remembered about something
+/memory remember FACT     remember a fact
+/memory forget ID         forget one
+/memory list SECTION      what a section holds; also: get SECTION KEY, set SECTION KEY VALUE, delete SECTION KEY
+/remind WHEN TEXT         such as: /remind in 10 minutes stretch
+/remind list              what you are reminded of
+Anything else is said to the model.`
+
+// command does what a message that begins with a slash says.
+func (t *turn) command(ctx context.Context) (chatResult, error) {
+	name, rest, _ := strings.Cut(strings.TrimSpace(t.in.Message), " ")
+	rest = strings.TrimSpace(rest)
+	session := t.in.Session
+	text, err := "", error(nil)
+	switch strings.ToLower(name) {
+	case "/help", "/":
+		text = helpText
+	case "/new":
+		session, text, err = t.newSession(ctx, rest)
+	case "/sessions":
+		text, err = t.listSessions(ctx)
+	case "/switch":
+		session, text, err = t.switchTo(ctx, rest)
+	case "/history":
+		text, err = t.showHistory(ctx, rest)
+	case "/clear":
+		text, err = t.clear(ctx)
+	case "/tools":
+		text, err = t.listTools(ctx)
+	case "/tool":
+		text, err = t.callTool(ctx, rest)
+	case "/models":
+		text = t.showModels()
+	case "/usage":
+		text, err = t.showUsage(ctx, rest)
+	case "/memory":
+		text, err = t.memoryCommand(ctx, rest)
+	case "/remind":
+		text, err = t.remindCommand(ctx, rest)
+	default:
+		err = sdk.Invalid("message", "there is no command %s; /help lists them", clip(name, 50))
+	}
+	if err != nil {
+		if final(err) {
+			err = sdk.Permanent(err)
+		}
+		return chatResult{}, err
+	}
+	return t.say(session, text, stopCommand), nil
+}
+
+func (t *turn) newSession(ctx context.Context, title string) (string, string, error) {
+	id := "ses_" + strings.TrimPrefix(t.task.ID, "tsk_")
+	_, err := sdk.Step(ctx, t.host, "new", func(ctx context.Context) (bool, error) {
+		s, err := getSession(ctx, t.host, id)
+		if err != nil || s != nil {
+			return true, err
+		}
+		s = &session{ID: id, Title: clip(title, 200), CreatedAt: t.start.At, UpdatedAt: t.start.At, Next: 1}
+		return true, s.save(ctx, t.host)
+	})
+	return id, "A new session: " + id, err
+}
+
+// current is the session that the command was said in.
+func (t *turn) current(ctx context.Context) (*session, error) {
+	if t.in.Session == "" {
+		return nil, sdk.Invalid("session", "this command is about a session; name one, or /switch to it")
+	}
+	return findSession(ctx, t.host, t.in.Session)
+}
+
+func (t *turn) listSessions(ctx context.Context) (string, error) {
+	page, err := sdk.NewKV(t.host).List(ctx, sdk.KVList{Prefix: "n/", Limit: 20})
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, item := range page.Items {
+		_, id, _ := strings.Cut(strings.TrimPrefix(item.Key, "n/"), "/")
+		s, err := getSession(ctx, t.host, id)
+		if err != nil {
+			return "", err
+		}
+		if s == nil {
+			continue
+		}
+		mark := " "
+		if s.ID == t.in.Session {
+			mark = "*"
+		}
+		fmt.Fprintf(&b, "%s %s  %s  %d messages  %s\n", mark, s.ID, s.UpdatedAt.Time().Format("2006-01-02 15:04"), s.Messages, s.Title)
+	}
+	if b.Len() == 0 {
+		return "There are no sessions yet; say something, or /new.", nil
+	}
+	if page.Next != "" {
+		b.WriteString("… and older ones; agent.sessions lists them all.\n")
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
+}
+
+func (t *turn) switchTo(ctx context.Context, id string) (string, string, error) {
+	s, err := findSession(ctx, t.host, id)
+	if err != nil {
+		return "", "", err
+	}
+	return s.ID, strings.TrimSpace("Now in session " + s.ID + ": " + s.Title), nil
+}
+
+func (t *turn) showHistory(ctx context.Context, rest string) (string, error) {
+	n := 20
+	if rest != "" {
+		var err error
+		if n, err = strconv.Atoi(rest); err != nil || n < 1 || n > 200 {
+			return "", sdk.Invalid("message", "want /history N, with N from 1 to 200")
+		}
+	}
+	s, err := t.current(ctx)
+	if err != nil {
+		return "", err
+	}
+	list, more, err := lastMessages(ctx, t.host, s, n, 0)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	if more {
+		b.WriteString("…\n")
+	}
+	for _, m := range list {
+		transcribe(&b, &m)
+	}
+	if b.Len() == 0 {
+		return "Nothing was said yet.", nil
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
+}
+
+func (t *turn) clear(ctx context.Context) (string, error) {
+	s, err := t.current(ctx)
+	if err != nil {
+		return "", err
+	}
+	last := s.Next - 1
+	if s.Turn != "" { // one is under way, or was cut off
+		last = s.TurnBase - 1
+	}
+	_, err = change(ctx, t.host, s.ID, func(s *session) error {
+		s.Summary, s.SummaryUpTo = "", max(s.SummaryUpTo, last)
+		return nil
+	})
+	return "Cleared: from here on the conversation starts anew. Its messages stay in the history.", err
+}
+
+func (t *turn) showModels() string {
+	if t.Model == "" {
+		return t.missing(context.Background(), t.host)
+	}
+	where := t.BaseURL
+	if where == "" {
+		where = "the provider's own server"
+	}
+	text := fmt.Sprintf("* %s  (%s, %s)", t.Model, t.Provider, where)
+	for _, m := range t.Models {
+		text += "\n  " + m
+	}
+	return text
+}
+
+// answer runs another plugin's kind for a person and returns its result.
+func (t *turn) answer(ctx context.Context, kind string, payload map[string]any) (json.RawMessage, error) {
+	if !t.start.has(kind) {
+		plugin, _, _ := strings.Cut(kind, ".")
+		return nil, sdk.Permanent(sdk.Errorf(sdk.CodeUnavailable, "%s is not there: load plugin %q, and grant submit %q to plugin \"agent\", in config.hcl", kind, plugin, plugin+".*"))
+	}
+	out, err := sdk.RunAll(ctx, t.host, "", []sdk.Submission{t.child(kind, payload, patience)})
+	if err != nil {
+		return nil, err
+	}
+	return out[0].Result, out[0].Err()
+}
+
+// show is answer, as text.
+func (t *turn) show(ctx context.Context, kind string, payload map[string]any) (string, error) {
+	result, err := t.answer(ctx, kind, payload)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, result, "", "  "); err != nil {
+		return "", err
+	}
+	return cut(b.String(), 32<<10, ""), nil
+}
+
+func (t *turn) listTools(ctx context.Context) (string, error) {
+	if err := t.loadTools(ctx); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, one := range t.tools.list {
+		line, _, _ := strings.Cut(one.description, "\n")
+		fmt.Fprintf(&b, "%s (%s): %s\n", one.name, one.policy, clip(line, 120))
+	}
+	if b.Len() == 0 {
+		return "There are no tools. Every kind that is marked as a tool and granted to plugin \"agent\" by submit is one, and every tool of an MCP server.", nil
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
+}
+
+func (t *turn) loadTools(ctx context.Context) error {
+	t.in.Message = "" // nothing to remember about
+	mcp, _, err := t.gather(ctx)
+	if err != nil {
+		return err
+	}
+	t.tools, err = t.toolset(ctx, mcp)
+	return err
+}
+
+// callTool makes one call for a person, under the same policy as a model's.
+func (t *turn) callTool(ctx context.Context, rest string) (string, error) {
+	name, arguments, _ := strings.Cut(rest, " ")
+	if name == "" {
+		return "", sdk.Invalid("message", "want /tool NAME {JSON}; /tools lists them")
+	}
+	if err := t.loadTools(ctx); err != nil {
+		return "", err
+	}
+	c := toolCall{ID: "call_1", Name: name, Arguments: strings.TrimSpace(arguments)}
+	p, err := sdk.Step(ctx, t.host, "plan", func(context.Context) (plan, error) { return t.planOne(c), nil })
+	if err != nil {
+		return "", err
+	}
+	if p.Refuse != "" {
+		return "", sdk.Invalid("message", "%s", p.Refuse)
+	}
+	res, err := t.oneCall(ctx, c, p)
+	if err != nil {
+		return "", err
+	}
+	t.calls = append(t.calls, doneCall{ID: c.ID, Name: c.Name, Target: p.Target, Arguments: clip(c.Arguments, 1000), IsError: res.IsError, Task: res.Task})
+	if res.IsError {
+		return "", sdk.Permanent(errors.New(clip(res.Text, 4000)))
+	}
+	return cut(res.Text, 32<<10, res.Task), nil
+}
+
+func (t *turn) oneCall(ctx context.Context, c toolCall, p plan) (callResult, error) {
+	if p.Ask {
+		res, allowed, err := t.askPerson(ctx, "approve", c, p, fmt.Sprintf("Call %s with %s?", p.Target, clip(c.Arguments, 4000)), policyAsk)
+		if err != nil || !allowed {
+			return res, err
+		}
+	}
+	return t.perform(ctx, "1", c, p)
+}
+
+func (t *turn) showUsage(ctx context.Context, by string) (string, error) {
+	if by == "" {
+		by = "day"
+	}
+	return t.show(ctx, "usage.report", map[string]any{"group_by": by})
+}
+
+func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
+	verb, tail, _ := strings.Cut(rest, " ")
+	tail = strings.TrimSpace(tail)
+	switch verb {
+	case "":
+		return t.show(ctx, "memory.stats", map[string]any{})
+	case "remember":
+		return t.show(ctx, "memory.remember", map[string]any{"fact": tail, "source": "user"})
+	case "forget":
+		return t.show(ctx, "memory.forget", map[string]any{"id": tail})
+	case "recall":
+		return t.show(ctx, "memory.recall", map[string]any{"query": tail})
+	case "search":
+		return t.show(ctx, "memory.search", map[string]any{"query": tail})
+	case "list":
+		return t.show(ctx, "memory.list", map[string]any{"section": tail})
+	case "get", "set", "delete":
+		section, key, _ := strings.Cut(tail, " ")
+		payload := map[string]any{"section": section}
+		if verb == "set" {
+			var value string
+			key, value, _ = strings.Cut(strings.TrimSpace(key), " ")
+			var v any = value
+			if json.Valid([]byte(value)) {
+				v = json.RawMessage(value)
+			}
+			payload["value"] = v
+		}
+		payload["key"] = strings.TrimSpace(key)
+		if section == "session_state" && t.in.Session != "" {
+			payload["session"] = t.in.Session
+		}
+		return t.show(ctx, "memory."+verb, payload)
+	}
+	if !t.start.has("memory.recall") {
+		return t.show(ctx, "memory.search", map[string]any{"query": rest})
+	}
+	return t.show(ctx, "memory.recall", map[string]any{"query": rest})
+}
+
+func (t *turn) remindCommand(ctx context.Context, rest string) (string, error) {
+	switch rest {
+	case "", "help":
+		return "", sdk.Invalid("message", "want /remind WHEN TEXT, such as: /remind in 10 minutes stretch")
+	case "list":
+		return t.show(ctx, "reminders.list", map[string]any{})
+	}
+	result, err := t.answer(ctx, "reminders.create", map[string]any{"say": rest})
+	if err != nil {
+		return "", err
+	}
+	var made struct {
+		Reminder *struct {
+			ID    string   `json:"id"`
+			Text  string   `json:"text"`
+			DueAt sdk.Time `json:"due_at"`
+		} `json:"reminder"`
+	}
+	if err := json.Unmarshal(result, &made); err != nil {
+		return "", err
+	}
+	if made.Reminder == nil {
+		return string(result), nil
+	}
+	return fmt.Sprintf("I will remind you of %q at %s (%s).", made.Reminder.Text, made.Reminder.DueAt, made.Reminder.ID), nil
+}
