@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -23,7 +19,19 @@ type entry struct {
 	CreatedAt sdk.Time        `json:"created_at"`
 	UpdatedAt sdk.Time        `json:"updated_at"`
 	ExpiresAt sdk.Time        `json:"expires_at"`
+	Fact      *provenance     `json:"fact,omitempty"` // of the section facts
 }
+
+// The sections with rules of their own.
+const (
+	facts     = "facts"
+	history   = "command_history"
+	sessions  = "session_state"
+	temporary = "temporary"
+	// past holds superseded facts. No section has such a name, so that nothing shows
+	// them but recall, export and the counts.
+	past = "~facts"
+)
 
 // An item's key is section/session/key. Section and session have no "/" (a
 // session is encoded), so the three cannot run into each other, and the entries of
@@ -34,249 +42,92 @@ func prefix(section, session string) string {
 	return section + "/" + base64.RawURLEncoding.EncodeToString([]byte(session)) + "/"
 }
 
-func toEntry(it sdk.Item) (entry, error) {
-	parts := strings.SplitN(it.Key, "/", 3)
+// scopeOf is the prefix of one session's part of a section, or with "" of all of it.
+func scopeOf(section, session string) string {
+	if session == "" {
+		return section + "/"
+	}
+	return prefix(section, session)
+}
+
+func splitKey(item string) (address, error) {
+	parts := strings.SplitN(item, "/", 3)
 	if len(parts) != 3 {
-		return entry{}, fmt.Errorf("item %q is no entry", it.Key)
+		return address{}, fmt.Errorf("item %q is no entry", item)
 	}
 	session, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
-		return entry{}, fmt.Errorf("item %q: %w", it.Key, err)
+		return address{}, fmt.Errorf("item %q: %w", item, err)
 	}
-	return entry{Section: parts[0], Session: string(session), Key: parts[2], Value: it.Value, Version: it.Version,
-		CreatedAt: it.CreatedAt, UpdatedAt: it.UpdatedAt, ExpiresAt: it.ExpiresAt}, nil
+	return address{parts[0], parts[2], string(session)}, nil
 }
 
-// address is the section, session and key that most payloads begin with.
+func toEntry(it sdk.Item) (entry, error) {
+	a, err := splitKey(it.Key)
+	if err != nil {
+		return entry{}, err
+	}
+	e := entry{Section: a.Section, Session: a.Session, Key: a.Key, Value: it.Value, Version: it.Version,
+		CreatedAt: it.CreatedAt, UpdatedAt: it.UpdatedAt, ExpiresAt: it.ExpiresAt}
+	if a.Section == facts {
+		f, err := toFact(it)
+		if err != nil {
+			return entry{}, err
+		}
+		e.Value, e.Fact = f.Fact, &f.provenance
+	}
+	return e, nil
+}
+
+// address is the section, key and session that most payloads begin with.
 type address struct {
 	Section string `json:"section"`
 	Key     string `json:"key"`
 	Session string `json:"session"`
 }
 
+// maxKey is the store's limit on an item's key.
+const maxKey = 512
+
 func (a address) check() error {
-	if a.Section == "session_state" && a.Session == "" {
+	switch {
+	case a.Section == sessions && a.Session == "":
 		return sdk.Invalid("session", "is required in the section session_state, whose entries belong to a session")
+	case len(a.item()) > maxKey:
+		return sdk.Invalid("key", "is too long: section, session and key are %d bytes together, at most %d", len(a.item()), maxKey)
+	case strings.Contains(a.Key+a.Session, "\x00"):
+		return sdk.Invalid("key", "must not contain NUL")
 	}
 	return nil
 }
 
 func (a address) item() string { return itemKey(a.Section, a.Session, a.Key) }
 
-// temporaryTTL is how long entries of the section temporary live by default.
-const temporaryTTL = time.Hour
+// pageBytes is how much a page of a result holds, well below what a result may have.
+const pageBytes = 160 << 10
 
-func (m *memory) set(ctx context.Context, host sdk.Host, in struct {
-	address
-	Value     json.RawMessage `json:"value"`
-	TTL       *sdk.Duration   `json:"ttl"`
-	IfVersion *int64          `json:"if_version"`
-}) (any, error) {
-	if err := in.check(); err != nil {
-		return nil, err
-	}
-	req := sdk.KVSet{Key: in.item(), Value: in.Value, Text: words(in.Key, in.Value), IfVersion: in.IfVersion}
-	switch {
-	case in.TTL != nil && *in.TTL < 0:
-		return nil, sdk.Invalid("ttl", "must not be negative; 0s keeps the entry")
-	case in.TTL != nil:
-		req.TTL = *in.TTL
-	case permanent(in.Section):
-	case in.Section == "temporary":
-		req.TTL = sdk.Duration(temporaryTTL)
-	default:
-		req.TTL = sdk.Duration(m.defaultTTL)
-	}
-	r, err := sdk.NewKV(host).Put(ctx, req)
+// room counts the bytes of a page of results.
+type room int
+
+// takes reports whether one more result fits. The first always does.
+func (r *room) takes(v any) bool {
+	b, err := json.Marshal(v)
 	if err != nil {
-		return nil, err
+		return true // it fails again, with its error, when the result is sent
 	}
-	e, err := toEntry(r.Item)
+	if *r > 0 && int(*r)+len(b) > pageBytes {
+		return false
+	}
+	*r += room(len(b) + 1)
+	return true
+}
+
+func encodeCursor(item string) string { return base64.RawURLEncoding.EncodeToString([]byte(item)) }
+
+func decodeCursor(cursor string) (string, error) {
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil {
-		return nil, err
+		return "", sdk.Invalid("cursor", "is none of this list: send the next_cursor of the page before")
 	}
-	if r.Created {
-		err = publish(ctx, host, "created", e)
-	} else {
-		err = publish(ctx, host, "updated", e)
-	}
-	return map[string]any{"entry": e, "created": r.Created}, err
-}
-
-// permanent sections keep their entries unless a ttl is given.
-func permanent(section string) bool {
-	return section == "user_preferences" || section == "facts" || section == "command_history"
-}
-
-// publish tells others of a change. The change itself is made: without the grant
-// to publish, nobody is told, and that is no failure.
-func publish(ctx context.Context, host sdk.Host, what string, e entry) error {
-	data, err := json.Marshal(map[string]any{"section": e.Section, "key": e.Key, "session": e.Session, "version": e.Version})
-	if err != nil {
-		return err
-	}
-	_, err = sdk.Publish(ctx, host, sdk.Event{Type: "memory.entry." + what, Subject: e.Section + "/" + e.Key, Data: data})
-	if errors.Is(err, &sdk.Error{Code: sdk.CodeCapabilityDenied}) {
-		return nil
-	}
-	return err
-}
-
-func (m *memory) get(ctx context.Context, host sdk.Host, in struct {
-	address
-	Fallback bool `json:"fallback"`
-}) (any, error) {
-	if err := in.check(); err != nil {
-		return nil, err
-	}
-	it, err := sdk.NewKV(host).Get(ctx, in.item())
-	if err == nil && it == nil && in.Fallback && in.Session != "" {
-		it, err = sdk.NewKV(host).Get(ctx, itemKey(in.Section, "", in.Key))
-	}
-	if err != nil || it == nil {
-		return map[string]any{"found": false, "entry": nil}, err
-	}
-	e, err := toEntry(*it)
-	return map[string]any{"found": true, "entry": e}, err
-}
-
-func (m *memory) delete(ctx context.Context, host sdk.Host, in address) (any, error) {
-	if err := in.check(); err != nil {
-		return nil, err
-	}
-	deleted, err := sdk.NewKV(host).Delete(ctx, in.item())
-	if err == nil && deleted {
-		err = publish(ctx, host, "deleted", entry{Section: in.Section, Key: in.Key, Session: in.Session})
-	}
-	return map[string]bool{"deleted": deleted}, err
-}
-
-func (m *memory) list(ctx context.Context, host sdk.Host, in struct {
-	Section string `json:"section"`
-	Session string `json:"session"`
-	Prefix  string `json:"prefix"`
-	Limit   int    `json:"limit"`
-	Cursor  string `json:"cursor"`
-}) (any, error) {
-	if err := (address{Section: in.Section, Session: in.Session}).check(); err != nil {
-		return nil, err
-	}
-	req := sdk.KVList{Prefix: itemKey(in.Section, in.Session, in.Prefix), Limit: in.Limit}
-	if in.Cursor != "" {
-		after, err := base64.RawURLEncoding.DecodeString(in.Cursor)
-		if err != nil || !strings.HasPrefix(string(after), prefix(in.Section, in.Session)) {
-			return nil, sdk.Invalid("cursor", "is none of this section: send the next_cursor of the page before")
-		}
-		req.After = string(after)
-	}
-	page, err := sdk.NewKV(host).List(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]entry, 0, len(page.Items))
-	for _, it := range page.Items {
-		e, err := toEntry(it)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
-	}
-	return map[string]any{"entries": entries, "next_cursor": base64.RawURLEncoding.EncodeToString([]byte(page.Next))}, nil
-}
-
-type result struct {
-	Entry entry   `json:"entry"`
-	Score float64 `json:"score"`
-}
-
-func (m *memory) search(ctx context.Context, host sdk.Host, in struct {
-	Query   string `json:"query"`
-	Section string `json:"section"`
-	Session string `json:"session"`
-	Limit   int    `json:"limit"`
-}) (any, error) {
-	limit := in.Limit
-	if limit == 0 {
-		limit = 10
-	}
-	results := []result{}
-	// With a session, its own entries are found beside those of all; other
-	// sessions' never are.
-	scopes := []string{""}
-	if in.Session != "" {
-		scopes = append(scopes, in.Session)
-	}
-	for _, req := range searches(in.Query, in.Section, scopes) {
-		hits, err := sdk.NewKV(host).Search(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		for _, h := range hits {
-			e, err := toEntry(h.Item)
-			if err != nil {
-				return nil, err
-			}
-			if slices.Contains(scopes, e.Session) {
-				results = append(results, result{e, h.Score})
-			}
-		}
-	}
-	slices.SortStableFunc(results, func(a, b result) int {
-		switch {
-		case a.Score > b.Score:
-			return -1
-		case a.Score < b.Score:
-			return 1
-		}
-		return 0
-	})
-	return map[string]any{"results": results[:min(limit, len(results))]}, nil
-}
-
-// searches are the requests that cover the scopes: one for each within a section;
-// over all sections one, whose hits are chosen from.
-func searches(query, section string, scopes []string) []sdk.KVSearch {
-	if section == "" {
-		return []sdk.KVSearch{{Query: query, Limit: 1000}}
-	}
-	var out []sdk.KVSearch
-	for _, s := range scopes {
-		out = append(out, sdk.KVSearch{Query: query, Prefix: prefix(section, s), Limit: 100})
-	}
-	return out
-}
-
-// words is the text that search looks at: the key, and every text and number in
-// the value with the names of its members.
-func words(key string, value json.RawMessage) string {
-	var b strings.Builder
-	b.WriteString(strings.NewReplacer("_", " ", "-", " ", ".", " ").Replace(key))
-	var v any
-	if json.Unmarshal(value, &v) == nil {
-		collect(&b, v)
-	}
-	return b.String()
-}
-
-func collect(b *strings.Builder, v any) {
-	switch v := v.(type) {
-	case string:
-		b.WriteString(" " + strings.ReplaceAll(v, "\x00", " "))
-	case float64:
-		fmt.Fprintf(b, " %v", v)
-	case []any:
-		for _, item := range v {
-			collect(b, item)
-		}
-	case map[string]any:
-		names := make([]string, 0, len(v))
-		for name := range v {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			b.WriteString(" " + name)
-			collect(b, v[name])
-		}
-	}
+	return string(b), nil
 }

@@ -163,7 +163,7 @@ func (h *Host) clear(q sdk.KVClear) (sdk.KVClearReply, error) {
 }
 
 // search counts the words of the query that a text has, a word being there if one
-// begins so; the runtime's own ranking is finer.
+// is it, or from three letters on begins so; the runtime's own ranking is finer.
 func (h *Host) search(q sdk.KVSearch) (sdk.KVSearchReply, error) {
 	r := sdk.KVSearchReply{Hits: []sdk.Hit{}}
 	words := textWords(q.Query)
@@ -176,7 +176,7 @@ func (h *Host) search(q sdk.KVSearch) (sdk.KVSearchReply, error) {
 		}
 		text, score := textWords(h.Items[key].Text), 0.0
 		for _, w := range words {
-			if slices.ContainsFunc(text, func(have string) bool { return strings.HasPrefix(have, w) }) {
+			if slices.ContainsFunc(text, func(have string) bool { return have == w || len(w) > 2 && strings.HasPrefix(have, w) }) {
 				score++
 			}
 		}

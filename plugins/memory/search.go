@@ -1,0 +1,103 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+type result struct {
+	Entry entry   `json:"entry"`
+	Score float64 `json:"score"`
+}
+
+// search finds entries of all sessions, and with a session its own beside them; those
+// of other sessions it never does.
+func (m *memory) search(ctx context.Context, host sdk.Host, in struct {
+	Query   string `json:"query"`
+	Section string `json:"section"`
+	Session string `json:"session"`
+	Limit   int    `json:"limit"`
+}) (any, error) {
+	kv := sdk.NewKV(host)
+	limit := cmp.Or(in.Limit, 10)
+	within := []string{in.Section}
+	if in.Section == "" {
+		var err error
+		if within, err = sections(ctx, kv); err != nil {
+			return nil, err
+		}
+	}
+	var prefixes []string
+	for _, section := range within {
+		for _, s := range scopes(in.Session) {
+			prefixes = append(prefixes, prefix(section, s))
+		}
+	}
+	results := []result{}
+	for some := range slices.Chunk(prefixes, maxPrefixes) {
+		hits, err := kv.Search(ctx, sdk.KVSearch{Query: in.Query, Prefixes: some, Limit: limit})
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range hits {
+			e, err := toEntry(h.Item)
+			if err != nil {
+				return nil, err
+			}
+			results = append(results, result{e, h.Score})
+		}
+	}
+	slices.SortStableFunc(results, func(a, b result) int { return cmp.Compare(b.Score, a.Score) })
+	var full room
+	for i, r := range results {
+		if i == limit || !full.takes(r) {
+			results = results[:i]
+			break
+		}
+	}
+	return map[string]any{"results": results}, nil
+}
+
+// maxPrefixes is the most that one search takes; the others are asked in another.
+const maxPrefixes = 100
+
+// words is the text that search looks at: the key, and every text and number in
+// the value with the names of its members.
+func words(key string, value json.RawMessage) string {
+	var b strings.Builder
+	b.WriteString(key)
+	var v any
+	if json.Unmarshal(value, &v) == nil {
+		collect(&b, v)
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(b.String(), " "), "\x00", " ")
+}
+
+func collect(b *strings.Builder, v any) {
+	switch v := v.(type) {
+	case string:
+		b.WriteString(" " + v)
+	case float64:
+		fmt.Fprintf(b, " %v", v)
+	case []any:
+		for _, item := range v {
+			collect(b, item)
+		}
+	case map[string]any:
+		names := make([]string, 0, len(v))
+		for name := range v {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			b.WriteString(" " + name)
+			collect(b, v[name])
+		}
+	}
+}

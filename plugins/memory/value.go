@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// temporaryTTL is how long entries of the section temporary live by default.
+const temporaryTTL = time.Hour
+
+func (m *memory) set(ctx context.Context, host sdk.Host, in struct {
+	address
+	Value     json.RawMessage `json:"value"`
+	TTL       *sdk.Duration   `json:"ttl"`
+	IfVersion *int64          `json:"if_version"`
+}) (any, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	if in.Value == nil {
+		return nil, sdk.Invalid("value", "is required; null is a value")
+	}
+	if in.TTL != nil && *in.TTL < 0 {
+		return nil, sdk.Invalid("ttl", "must not be negative; 0s keeps the entry")
+	}
+	if err := m.fits(ctx, host, in.item(), len(in.Value)); err != nil {
+		return nil, err
+	}
+	ttl := m.ttl(in.Section, in.TTL)
+	if in.Section == facts {
+		l, err := m.learn(ctx, host, in.address, fact{Fact: in.Value, provenance: provenance{Subject: in.Key}}, learnOptions{ttl: ttl, ifVersion: in.IfVersion, always: true})
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"entry": l.entry, "created": l.created}, nil
+	}
+	r, err := sdk.NewKV(host).Put(ctx, sdk.KVSet{Key: in.item(), Value: in.Value, Text: words(in.Key, in.Value), TTL: ttl, IfVersion: in.IfVersion})
+	if err != nil {
+		return nil, err
+	}
+	m.quota.add(r.Created, len(in.Value))
+	e, err := toEntry(r.Item)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"entry": e, "created": r.Created}, tell(ctx, host, change{in.address, e.Version, r.Created, r.Expired})
+}
+
+// ttl is how long an entry lives: as long as it says, and otherwise as long as its
+// section lets it.
+func (m *memory) ttl(section string, asked *sdk.Duration) sdk.Duration {
+	switch {
+	case asked != nil:
+		return *asked
+	case section == "user_preferences", section == facts, section == history:
+		return 0
+	case section == temporary:
+		return sdk.Duration(temporaryTTL)
+	}
+	return sdk.Duration(m.defaultTTL)
+}
+
+func (m *memory) get(ctx context.Context, host sdk.Host, in struct {
+	address
+	Fallback bool `json:"fallback"`
+}) (any, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	it, err := sdk.NewKV(host).Get(ctx, in.item())
+	if err == nil && it == nil && in.Fallback && in.Session != "" {
+		it, err = sdk.NewKV(host).Get(ctx, itemKey(in.Section, "", in.Key))
+	}
+	if err != nil || it == nil {
+		return map[string]any{"found": false, "entry": nil}, err
+	}
+	e, err := toEntry(*it)
+	return map[string]any{"found": true, "entry": e}, err
+}
+
+func (m *memory) delete(ctx context.Context, host sdk.Host, in address) (any, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	if in.Section == facts {
+		deleted, err := m.retire(ctx, host, in, "")
+		return map[string]bool{"deleted": deleted}, err
+	}
+	r, err := sdk.NewKV(host).Apply(ctx, sdk.KVWrite{Delete: &sdk.KVDelete{Key: in.item()}})
+	if err != nil {
+		return nil, err
+	}
+	if r[0].Expired {
+		err = publish(ctx, host, "expired", in, 0)
+	}
+	if err == nil && r[0].Deleted {
+		err = publish(ctx, host, "deleted", in, 0)
+	}
+	return map[string]bool{"deleted": r[0].Deleted}, err
+}
+
+type page struct {
+	Entries []entry `json:"entries"`
+	Next    string  `json:"next_cursor"`
+}
+
+func (m *memory) list(ctx context.Context, host sdk.Host, in struct {
+	Section string `json:"section"`
+	Session string `json:"session"`
+	Prefix  string `json:"prefix"`
+	Limit   int    `json:"limit"`
+	Cursor  string `json:"cursor"`
+}) (any, error) {
+	if err := (address{Section: in.Section, Session: in.Session}).check(); err != nil {
+		return nil, err
+	}
+	within := prefix(in.Section, in.Session)
+	after, err := decodeCursor(in.Cursor)
+	if err != nil || in.Cursor != "" && !strings.HasPrefix(after, within) {
+		return nil, sdk.Invalid("cursor", "is none of this section: send the next_cursor of the page before")
+	}
+	return entries(ctx, host, sdk.KVList{Prefix: within + in.Prefix, After: after, Limit: in.Limit}, func(it sdk.Item) string { return it.Key })
+}
+
+// history is newest first, whatever the keys are.
+func (m *memory) history(ctx context.Context, host sdk.Host, in struct {
+	Session string `json:"session"`
+	Limit   int    `json:"limit"`
+	Cursor  string `json:"cursor"`
+}) (any, error) {
+	after, err := decodeCursor(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	return entries(ctx, host, sdk.KVList{Prefix: scopeOf(history, in.Session), After: after, Limit: in.Limit, Newest: true}, nil)
+}
+
+// entries is a page of the store's as a page of entries, or as much of it as a result
+// can hold. position is where the next page begins after an item; where only the
+// store can tell, it is nil, and a page that is too large is asked for again, smaller.
+func entries(ctx context.Context, host sdk.Host, req sdk.KVList, position func(sdk.Item) string) (page, error) {
+	for {
+		got, err := sdk.NewKV(host).List(ctx, req)
+		if err != nil {
+			return page{}, err
+		}
+		p := page{Entries: make([]entry, 0, len(got.Items)), Next: got.Next}
+		var full room
+		for i, it := range got.Items {
+			e, err := toEntry(it)
+			if err != nil {
+				return page{}, err
+			}
+			if !full.takes(e) {
+				if position != nil {
+					p.Next = position(got.Items[i-1])
+				} else {
+					p.Next = ""
+				}
+				break
+			}
+			p.Entries = append(p.Entries, e)
+		}
+		if len(p.Entries) < len(got.Items) && position == nil {
+			req.Limit = len(p.Entries)
+			continue
+		}
+		p.Next = encodeCursor(p.Next)
+		return p, nil
+	}
+}
