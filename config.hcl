@@ -189,6 +189,10 @@ plugin "memory" {
   }
   config {
     default_ttl = "0s" # for entries without a ttl; 0s keeps them
+
+    # max_entries = 100000   # superseded facts included
+    # max_bytes   = "256MiB" # of all values
+    # max_value   = "64KiB"  # of one; at most 100KiB
   }
 }
 
@@ -239,6 +243,11 @@ schedule "refresh-system-status" {
 schedule "cleanup-old-data" {
   every = "6h"
   kind  = "system.cleanup_old_data"
+}
+
+schedule "cleanup-memory-and-maintenance" {
+  every = "1h"
+  kind  = "memory.cleanup"
 }
 
 schedule "check-mcp-servers-health" {

@@ -50,6 +50,8 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	build("agent", "plugins/agent", "CGO_ENABLED=0")
 	build("memory.wasm", "plugins/memory", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	build("mcp", "plugins/mcp", "CGO_ENABLED=0")
+	build("memory.wasm", "plugins/memory", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	build("memory", "plugins/memory", "CGO_ENABLED=0")
 	build("watcher", "cmd/nagatha-runtime/testdata/watcher", "CGO_ENABLED=0")
 	return dir, err
 })
