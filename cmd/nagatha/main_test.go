@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"nagatha": main, "fakeserver": fakeserver})
+	testscript.Main(m, map[string]func(){"nagatha": main, "fakeserver": fakeserver, "stubserver": stubserver})
 }
 
 func TestScripts(t *testing.T) {

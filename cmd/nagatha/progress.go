@@ -19,6 +19,7 @@ func terminal(w io.Writer) bool {
 const (
 	red    = "31"
 	yellow = "33"
+	dim    = "2"
 )
 
 // sayIn says something in colour, where that is wanted and possible.
