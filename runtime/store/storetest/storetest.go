@@ -94,6 +94,7 @@ func Run(t *testing.T, open Open) {
 		{"Schedules", testSchedules},
 		{"DueSchedules", testDueSchedules},
 		{"Tick", testTick},
+		{"TickIntoFullQueue", testTickIntoFullQueue},
 		{"Model", testModel},
 	} {
 		t.Run(c.name, func(t *testing.T) {
