@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -100,6 +102,29 @@ func wait(ctx context.Context, host sdk.Host, in struct {
 	Timeout sdk.Duration `json:"timeout"`
 }) (json.RawMessage, error) {
 	return sdk.Await(ctx, host, in.Signal, in.Timeout.Std())
+}
+
+// together waits for two things at once. Each has a name of its own.
+func together(ctx context.Context, host sdk.Host, in struct {
+	Signal string `json:"signal"`
+}) (any, error) {
+	var out struct {
+		Child  json.RawMessage `json:"child"`
+		Signal json.RawMessage `json:"signal"`
+	}
+	var wg sync.WaitGroup
+	var childErr, signalErr error
+	wg.Go(func() {
+		out.Child, childErr = sdk.Run(ctx, host, sdk.Submission{Kind: "demo.echo", Payload: json.RawMessage(`"child"`)})
+		_, err := sdk.Step(ctx, host, "note", func(context.Context) (bool, error) {
+			host.Log(slog.LevelInfo, "the child has ended")
+			return true, nil
+		})
+		childErr = errors.Join(childErr, err)
+	})
+	wg.Go(func() { out.Signal, signalErr = sdk.Await(ctx, host, in.Signal, 0) })
+	wg.Wait()
+	return out, errors.Join(childErr, signalErr)
 }
 
 func ask(ctx context.Context, host sdk.Host, in struct {

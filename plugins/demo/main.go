@@ -77,6 +77,9 @@ func plugin() sdk.Plugin {
 				"signal":{"type":"string","minLength":1},
 				"timeout":{"type":"string","description":"give up after that"}}}`,
 			`{"description":"the data of the signal"}`, `{"signal":"go"}`), wait),
+		sdk.Func(kind("together", "Runs a child and waits for a signal at the same time; needs the grants submit and await.",
+			`{"type":"object","additionalProperties":false,"required":["signal"],"properties":{"signal":{"type":"string","minLength":1}}}`,
+			`{"type":"object","required":["child","signal"],"properties":{"child":{},"signal":{}}}`, `{"signal":"go"}`), together),
 		sdk.Func(kind("ask", "Waits for a person's approval; needs the grant approve.",
 			`{"type":"object","additionalProperties":false,"required":["question"],"properties":{
 				"question":{"type":"string","minLength":1},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
@@ -41,6 +42,23 @@ func testDurable(t *testing.T, p sdktest.Plugin) {
 	if _, err := p.Run(t, "demo.wait", `{"signal":"go","timeout":"1s"}`, host); sdk.CodeOf(err) != sdk.CodeTimeout {
 		t.Errorf("wait in vain: %v", err)
 	}
+	// Two waits at once: what the first answer starts goes on while the second is out.
+	host = sdktest.NewHost()
+	host.Answer = func(op string, _ json.RawMessage) (any, error) {
+		if op != sdk.OpAwait {
+			return sdk.RunReply{Outcomes: []sdk.Outcome{{ID: "tsk_x", State: sdk.StateCompleted, Result: json.RawMessage(`1`)}}}, nil
+		}
+		select {
+		case <-host.Heard():
+			return sdk.AwaitReply{Data: json.RawMessage(`2`)}, nil
+		case <-time.After(20 * time.Second):
+			return nil, sdk.Errorf(sdk.CodeTimeout, "nothing was said after the first answer")
+		}
+	}
+	if got, err := p.Run(t, "demo.together", `{"signal":"go"}`, host); err != nil || got != `{"child":1,"signal":2}` {
+		t.Errorf("together: %s, %v", got, err)
+	}
+	host = sdktest.NewHost()
 	host.Kinds = []sdk.KindInfo{{Kind: "other.read", Plugin: "other", ReadOnly: true, Available: true}}
 	if got, err := p.Run(t, "demo.kinds", `{}`, host); err != nil ||
 		got != `{"kinds":[{"kind":"other.read","plugin":"other","description":"","payload_schema":null,"example":null,"tool":false,"read_only":true,"idempotent":false,"available":true}]}` {

@@ -4,6 +4,7 @@ package wasm
 
 import (
 	"io"
+	"maps"
 	"runtime"
 	"runtime/metrics"
 	"sync"
@@ -24,15 +25,20 @@ func hostSend(ptr unsafe.Pointer, length uint32)
 // A module has one thread: while it waits in the host, no goroutine runs. So it
 // waits without limit only when no run is in flight. Otherwise it asks how many
 // goroutines could run: if some can they are let, and if none can it waits a
-// moment, so that timers fire.
-func Guest() wire.Conn { return &guest{buf: make([]byte, 16<<10), waits: map[[2]uint64]bool{}} }
+// moment, so that timers fire. A run that waits durably is not in flight, whatever
+// its other goroutines do: they run while they can, and their timers fire with the
+// next message.
+func Guest() wire.Conn {
+	return &guest{buf: make([]byte, 16<<10), waits: map[[2]uint64]bool{}, runs: map[uint64]int{}}
+}
 
 type guest struct {
 	buf []byte
 
 	mu       sync.Mutex
-	inflight int                // runs that may have something to do
-	waits    map[[2]uint64]bool // durable waits under way, by run and call
+	inflight int                // runs without a durable wait
+	runs     map[uint64]int     // durable waits of each
+	waits    map[[2]uint64]bool // the same, by run and call
 	out      []byte             // reused; send copies it
 }
 
@@ -67,18 +73,17 @@ func (g *guest) Recv() (wire.Message, error) {
 		g.mu.Lock()
 		switch m := m.(type) {
 		case *wire.Task:
+			g.runs[m.Run] = 0
 			g.inflight++
 		case *wire.Cancel: // a run that waits has something to do again
 			for call := range g.waits {
 				if call[0] == m.Run {
-					delete(g.waits, call)
-					g.inflight++
+					g.answered(call)
 				}
 			}
 		case *wire.Reply:
 			if call := [2]uint64{m.Run, m.Call}; g.waits[call] {
-				delete(g.waits, call)
-				g.inflight++
+				g.answered(call)
 			}
 		}
 		g.mu.Unlock()
@@ -89,17 +94,29 @@ func (g *guest) Recv() (wire.Message, error) {
 	}
 }
 
+// answered ends a durable wait. The caller holds mu.
+func (g *guest) answered(call [2]uint64) {
+	delete(g.waits, call)
+	run := call[0]
+	if g.runs[run]--; g.runs[run] == 0 {
+		g.inflight++
+	}
+}
+
 // timeout is how long the next recv may wait, in milliseconds, or −1.
 func (g *guest) timeout(wait *int32) int32 {
 	g.mu.Lock()
-	busy := g.inflight > 0
+	busy, waits := g.inflight > 0, len(g.waits) > 0
 	g.mu.Unlock()
-	if !busy {
+	if !busy && !waits {
 		return -1 // asking for runnable goroutines costs more than a small task
 	}
 	if runnable() > 0 {
 		*wait = 0
 		return 0
+	}
+	if !busy {
+		return -1
 	}
 	*wait = min(max(*wait*2, minWait), maxWait)
 	return *wait
@@ -127,12 +144,19 @@ func (g *guest) Send(m wire.Message) error {
 	switch m := m.(type) {
 	case *wire.Result:
 		if m.Run != 0 {
-			g.inflight--
+			if g.runs[m.Run] == 0 {
+				g.inflight--
+			} else { // nobody waits for the answers any more
+				maps.DeleteFunc(g.waits, func(call [2]uint64, _ bool) bool { return call[0] == m.Run })
+			}
+			delete(g.runs, m.Run)
 		}
 	case *wire.Call:
 		if m.Op == sdk.OpRun || m.Op == sdk.OpAwait || m.Op == sdk.OpApprove {
 			g.waits[[2]uint64{m.Run, m.Call}] = true
-			g.inflight--
+			if g.runs[m.Run]++; g.runs[m.Run] == 1 {
+				g.inflight--
+			}
 		}
 	}
 	return nil
