@@ -62,7 +62,6 @@ func Run(t *testing.T, open Open) {
 		{"DataBulk", testDataBulk},
 		{"DataPages", testDataPages},
 		{"DataStamp", testDataStamp},
-		{"Commit", testCommit},
 		{"Prune", testPrune},
 		{"Steps", testSteps},
 		{"Waiting", testWaiting},
@@ -94,7 +93,6 @@ func Run(t *testing.T, open Open) {
 		{"Schedules", testSchedules},
 		{"DueSchedules", testDueSchedules},
 		{"Tick", testTick},
-		{"TickIntoFullQueue", testTickIntoFullQueue},
 		{"Model", testModel},
 	} {
 		t.Run(c.name, func(t *testing.T) {
