@@ -141,16 +141,13 @@ func (a *attempt) Call(ctx context.Context, op string, request []byte) ([]byte, 
 		return serve(request, func(q sdk.KVDelete) (sdk.KVDeleteReply, error) { return s.KVDelete(ctx, ns, fence, q) })
 	case sdk.OpKVApply:
 		return serve(request, func(q sdk.KVApply) (sdk.KVApplyReply, error) {
-			for _, w := range q.Writes {
-				if w.Set == nil {
-					continue
-				}
-				if err := a.fits(*w.Set); err != nil {
-					return sdk.KVApplyReply{}, err
-				}
+			if err := a.fit(q.Writes); err != nil {
+				return sdk.KVApplyReply{}, err
 			}
 			return s.KVApply(ctx, ns, fence, q)
 		})
+	case sdk.OpCommit:
+		return serve(request, func(q sdk.Transaction) (sdk.Committed, error) { return a.commit(ctx, q) })
 	case sdk.OpKVList:
 		return serve(request, func(q sdk.KVList) (sdk.KVListReply, error) { return s.KVList(ctx, ns, q) })
 	case sdk.OpKVSearch:
@@ -175,11 +172,7 @@ func (a *attempt) Call(ctx context.Context, op string, request []byte) ([]byte, 
 		return json.Marshal(sdk.KindsReply{Kinds: a.r.registry.list()})
 	case sdk.OpPublish:
 		return serve(request, func(e sdk.Event) (sdk.PublishReply, error) {
-			e.Hops, e.TraceParent = a.hops+1, a.trace
-			if e.Source == "" {
-				e.Source = "plugin/" + ns
-			}
-			ids, err := a.r.publish(ctx, fence, []sdk.Event{e})
+			ids, err := a.r.publish(ctx, fence, a.signed(e))
 			if err != nil {
 				return sdk.PublishReply{}, err
 			}
@@ -187,6 +180,64 @@ func (a *attempt) Call(ctx context.Context, op string, request []byte) ([]byte, 
 		})
 	}
 	return nil, sdk.Errorf(sdk.CodeUnavailable, "this runtime has no operation %q", op)
+}
+
+// signed says where an attempt's events come from.
+func (a *attempt) signed(events ...sdk.Event) []sdk.Event {
+	for i := range events {
+		e := &events[i]
+		e.Hops, e.TraceParent = a.hops+1, a.trace
+		if e.Source == "" {
+			e.Source = "plugin/" + a.entry.info.Name
+		}
+	}
+	return events
+}
+
+// commit makes writes, events and tasks in one transaction.
+func (a *attempt) commit(ctx context.Context, q sdk.Transaction) (sdk.Committed, error) {
+	done := sdk.Committed{Results: []sdk.KVResult{}, Events: []string{}, Tasks: []string{}}
+	if err := q.Check(); err != nil {
+		return done, err
+	}
+	if err := a.fit(q.Writes); err != nil {
+		return done, err
+	}
+	events, err := a.r.checkEvents(a.signed(q.Events...))
+	if err != nil {
+		return done, err
+	}
+	tasks, err := a.children(q.Tasks)
+	if err != nil {
+		return done, err
+	}
+	t := Transaction{Namespace: a.entry.info.Name, Fence: Fence{a.task.ID, a.token}, Writes: q.Writes, Events: events, Tasks: tasks}
+	results, children, err := a.r.store.Commit(ctx, t)
+	if err != nil {
+		return done, err
+	}
+	a.r.published(events)
+	done.Results = append(done.Results, results...)
+	for _, e := range events {
+		done.Events = append(done.Events, e.ID)
+	}
+	for _, c := range children {
+		done.Tasks = append(done.Tasks, c.ID)
+	}
+	return done, nil
+}
+
+// fit checks the sizes of values that a plugin stores.
+func (a *attempt) fit(writes []sdk.KVWrite) error {
+	for _, w := range writes {
+		if w.Set == nil {
+			continue
+		}
+		if err := a.fits(*w.Set); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fits checks the size of a value that a plugin stores.

@@ -320,24 +320,16 @@ func (a *attempt) tasks(op string, q sdk.Tasks) ([]Operation, error) {
 	if len(q.Tasks) == 0 || len(q.Tasks) > maxSubmissions {
 		return nil, sdk.Invalid("tasks", "want 1 to %d, not %d", maxSubmissions, len(q.Tasks))
 	}
-	if a.hops >= sdk.MaxHops {
-		return nil, sdk.Errorf(sdk.CodeLimitExceeded, "this task is %d steps of events and tasks away from its origin, at most %d are allowed: is there a loop?", a.hops, sdk.MaxHops)
-	}
 	if q.Name == "" {
 		q.Name = op + " " + q.Tasks[0].Kind
 	}
 	ops := make([]Operation, len(q.Tasks))
-	now := sdk.Now()
-	for i := range q.Tasks {
-		n, bad := a.r.newTask(a.task.Owner, &q.Tasks[i], now)
-		if bad != nil {
-			if len(q.Tasks) > 1 {
-				bad.Message = fmt.Sprintf("task %d: %s", i, bad.Message)
-			}
-			return nil, bad
-		}
-		n.Hops = a.hops + 1
-		ops[i] = Operation{Op: op, Target: n.Task.Kind, Task: &n}
+	children, err := a.children(q.Tasks)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range children {
+		ops[i] = Operation{Op: op, Target: n.Task.Kind, Task: &children[i]}
 		name := q.Name
 		if len(q.Tasks) > 1 {
 			name = fmt.Sprintf("%s [%d]", name, i)
@@ -348,6 +340,42 @@ func (a *attempt) tasks(op string, q sdk.Tasks) ([]Operation, error) {
 	}
 	return ops, nil
 }
+
+// children checks what an attempt submits.
+func (a *attempt) children(subs []sdk.Submission) ([]NewTask, error) {
+	now := sdk.Now()
+	out := make([]NewTask, len(subs))
+	for i := range subs {
+		n, bad := a.r.newTask(a.task.Owner, &subs[i], now)
+		if bad == nil {
+			bad = a.count(&n, now)
+		}
+		if bad != nil {
+			if len(subs) > 1 {
+				bad.Message = fmt.Sprintf("task %d: %s", i, bad.Message)
+			}
+			return nil, bad
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+// count says how many steps a child is away from the origin of its attempt's task. One
+// that waits for a while begins anew: a chain of such is a timer, not a runaway.
+func (a *attempt) count(n *NewTask, now sdk.Time) *sdk.Error {
+	switch {
+	case n.Task.RunAt.Sub(now) >= newChain:
+	case a.hops >= sdk.MaxHops:
+		return sdk.Errorf(sdk.CodeLimitExceeded, "this task is %d steps of events and tasks away from its origin, at most %d are allowed: is there a loop?", a.hops, sdk.MaxHops)
+	default:
+		n.Hops = a.hops + 1
+	}
+	return nil
+}
+
+// newChain is how long a child waits at the least to begin a chain of its own.
+const newChain = 10 * time.Second
 
 func firstError(errs []*sdk.Error) error {
 	for _, e := range errs {

@@ -35,7 +35,23 @@ func (r *Runtime) Publish(ctx context.Context, events []sdk.Event) ([]string, er
 func (r *Runtime) OnPublish(f func(events []sdk.Event)) { r.onPublish = f }
 
 func (r *Runtime) publish(ctx context.Context, fence Fence, events []sdk.Event) ([]string, error) {
+	checked, err := r.checkEvents(events)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.store.Publish(ctx, fence, checked); err != nil {
+		return nil, err
+	}
+	r.published(checked)
 	ids := make([]string, len(events))
+	for i, e := range checked {
+		ids[i] = e.ID
+	}
+	return ids, nil
+}
+
+// checkEvents returns the events as they are published.
+func (r *Runtime) checkEvents(events []sdk.Event) ([]sdk.Event, error) {
 	checked := make([]sdk.Event, len(events))
 	for i, e := range events {
 		if err := r.checkEvent(&e); err != nil {
@@ -44,15 +60,16 @@ func (r *Runtime) publish(ctx context.Context, fence Fence, events []sdk.Event) 
 			}
 			return nil, err
 		}
-		ids[i], checked[i] = e.ID, e
+		checked[i] = e
 	}
-	if err := r.store.Publish(ctx, fence, checked); err != nil {
-		return nil, err
+	return checked, nil
+}
+
+// published tells a bus of its own of events that are stored.
+func (r *Runtime) published(events []sdk.Event) {
+	if r.onPublish != nil && len(events) > 0 {
+		r.onPublish(events)
 	}
-	if r.onPublish != nil {
-		r.onPublish(checked)
-	}
-	return ids, nil
 }
 
 // inList says which event of several an error is about.

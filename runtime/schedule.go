@@ -106,10 +106,16 @@ func (r *Runtime) fire(ctx context.Context, s *Schedule, now sdk.Time) error {
 		req.Tasks, req.Last = append(req.Tasks, task), tick
 	}
 	done, err := r.store.Tick(ctx, req)
-	if err == nil && done.Skipped {
+	switch {
+	case err != nil:
+		return err
+	case done.Skipped:
 		r.log.Info("a tick was skipped: the schedule's last task has not ended", "schedule", s.Name, "task", s.LastTask)
+	case done.Refused != nil && s.Error == "": // once, not at each tick while the queue is full
+		r.log.Warn("a tick was skipped: there is no room for its task", "schedule", s.Name, "tick", req.Last, "error", done.Refused)
+		r.Tell(factScheduleSkipped, s.ID, map[string]any{"schedule": s.ID, "name": s.Name, "tick": req.Last, "reason": done.Refused.Message})
 	}
-	return err
+	return nil
 }
 
 // tickTask makes the task of a tick. The label tells a handler which one it is,
@@ -189,6 +195,9 @@ func planTicks(s *Schedule, now sdk.Time) (plan, error) {
 	}
 	if p.next, err = t.next(now); err != nil {
 		return plan{}, err
+	}
+	if s.At > 0 {
+		p.fire = []sdk.Time{s.At} // it may be due again, because its queue was full
 	}
 	if newest := p.fire[len(p.fire)-1]; s.Missed == sdk.MissedSkip && now.Sub(newest) >= onTime {
 		p.fire = nil

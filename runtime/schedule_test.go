@@ -287,6 +287,70 @@ func TestScheduleTicks(t *testing.T) {
 	}
 }
 
+// A schedule whose queue is full says so, and the others go on.
+func TestScheduleIntoFullQueue(t *testing.T) {
+	e := setup(t, runtime.Config{Queues: []runtime.Queue{{Name: "default", Concurrency: 4}, {Name: "full", Concurrency: 1, Depth: 1}}}, echo)
+	e.submit(sdk.Submission{Kind: "t.echo", Queue: "full", Delay: sdk.Duration(time.Hour)})
+	hour := sdk.Duration(time.Hour)
+	at := sdk.Now().Add(2 * time.Hour)
+	full := e.create(sdk.Schedule{Name: "full", Every: hour, Kind: "t.echo", Queue: "full"})
+	once := e.create(sdk.Schedule{Name: "once", At: at, Kind: "t.echo", Queue: "full"})
+	free := e.create(sdk.Schedule{Name: "free", Every: hour, Kind: "t.echo"})
+	watch, err := e.Watch(t.Context(), runtime.WatchRequest{Topics: []string{"system.schedule.*"}, From: "start"}, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	for range 2 {
+		e.fireAt(at)
+		at = at.Add(time.Hour)
+	}
+	if got := e.reload(full); len(e.tasksOf(full)) != 0 || !strings.Contains(got.Error, "limit_exceeded") || got.NextAt <= at.Add(-time.Hour) {
+		t.Errorf("into a full queue: %+v", got)
+	}
+	if got := e.reload(free); len(e.tasksOf(free)) != 2 || got.Error != "" {
+		t.Errorf("beside it: %+v", got)
+	}
+	if got := e.reload(once); len(e.tasksOf(once)) != 0 || got.NextAt == 0 || got.Error == "" {
+		t.Errorf("one time: %+v", got)
+	}
+	if _, err := e.TriggerSchedule(t.Context(), full.ID); sdk.CodeOf(err) != sdk.CodeLimitExceeded {
+		t.Errorf("by hand: %v", err)
+	}
+	told := map[string]int{}
+	for end := time.Now().Add(20 * time.Second); len(told) < 2; {
+		notices, err := watch.Next(t.Context(), 10)
+		if err != nil || time.Now().After(end) {
+			t.Fatalf("told of %v, %v", told, err)
+		}
+		for _, n := range notices {
+			told[n.Entry.Event.Subject]++
+		}
+	}
+	if told[full.ID] != 1 || told[once.ID] != 1 {
+		t.Errorf("told of %v", told)
+	}
+
+	// There is room again.
+	page, err := e.Tasks(t.Context(), runtime.TaskFilter{Queue: "full"})
+	if err != nil || len(page.Tasks) != 1 {
+		t.Fatal(page, err)
+	}
+	if _, err := e.Cancel(t.Context(), page.Tasks[0].ID, false, ""); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); len(e.tasksOf(once)) == 0; { // the depth is not counted all the time
+		if time.Now().After(end) {
+			t.Fatal("the one-time schedule was given up")
+		}
+		e.fireAt(e.reload(once).NextAt)
+	}
+	k := e.tasksOf(once)
+	if got := e.reload(once); len(k) != 1 || k[0].Labels["tick"] != once.At.String() || got.NextAt != 0 || got.LastAt != once.At || got.Error != "" {
+		t.Errorf("one time, at last: %+v, %+v", got, k)
+	}
+}
+
 func TestScheduleChanges(t *testing.T) {
 	e := setup(t, runtime.Config{}, echo)
 	def := sdk.Schedule{Name: "s", Cron: "0 3 * * *", Zone: "Europe/Berlin", Kind: "t.echo"}

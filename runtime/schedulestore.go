@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -32,7 +33,9 @@ type ScheduleStore interface {
 	DeleteSchedule(ctx context.Context, id string) error
 
 	// Tick moves a schedule on and submits the tasks of its tick, in one
-	// transaction.
+	// transaction. What its queue has no room for is skipped; where no tick comes
+	// after it, it is due again in [TickAgain] instead. By hand that is an error, and
+	// nothing is done.
 	Tick(ctx context.Context, req TickRequest) (Ticked, error)
 }
 
@@ -61,7 +64,7 @@ type TickRequest struct {
 	Version int64
 	Now     sdk.Time
 	Next    sdk.Time          // its next tick; 0: none
-	Last    sdk.Time          // the tick that the tasks are of; 0: it stays as it is
+	Last    sdk.Time          // the tick that the tasks are of; 0: it stays as it is, they are by hand
 	Overlap sdk.OverlapPolicy // what becomes of the tasks of earlier ticks
 	Tasks   []NewTask
 	Error   string // why there are no tasks
@@ -72,4 +75,8 @@ type Ticked struct {
 	Won     bool // false: the schedule is not at that version any more; nothing was done
 	Skipped bool // a task of an earlier tick has not ended
 	Tasks   []sdk.Task
+	Refused *sdk.Error // why tasks are missing, the last ones: there is no room for them
 }
+
+// TickAgain is when a tick that no other follows is tried again, if its queue is full.
+const TickAgain = 10 * time.Second

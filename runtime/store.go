@@ -153,6 +153,9 @@ type DataStore interface {
 	KVDelete(ctx context.Context, ns string, fence Fence, req sdk.KVDelete) (sdk.KVDeleteReply, error)
 	// KVApply makes all of a request's writes or none of them.
 	KVApply(ctx context.Context, ns string, fence Fence, req sdk.KVApply) (sdk.KVApplyReply, error)
+	// Commit makes the writes of a transaction, publishes its events and inserts its
+	// tasks as children of the attempt's, or does nothing at all.
+	Commit(ctx context.Context, t Transaction) (results []sdk.KVResult, children []sdk.Task, err error)
 	KVList(ctx context.Context, ns string, req sdk.KVList) (sdk.KVListReply, error)
 	KVSearch(ctx context.Context, ns string, req sdk.KVSearch) (sdk.KVSearchReply, error)
 	BulkStore
@@ -208,6 +211,16 @@ type NewTask struct {
 
 	Hops        int
 	TraceParent string
+}
+
+// Transaction is what an attempt does at once; see [sdk.Transaction]. Events and Tasks
+// have been checked.
+type Transaction struct {
+	Fence
+	Namespace string
+	Writes    []sdk.KVWrite
+	Events    []sdk.Event
+	Tasks     []NewTask
 }
 
 // Submitted is the outcome of one [NewTask].

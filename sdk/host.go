@@ -41,6 +41,7 @@ const (
 	OpKVCount    = "kv.count"    // grant store
 	OpKVClear    = "kv.clear"    // grant store
 	OpPublish    = "publish"     // grant publish = ["type.*"]
+	OpCommit     = "commit"      // grants store, publish, submit: those of what it does
 	OpHTTPStart  = "http.start"  // grant http = ["host", "host:port"]
 	OpHTTPRead   = "http.read"   // reply: raw bytes, none at the end
 	OpHTTPClose  = "http.close"  //

@@ -77,7 +77,7 @@ unless given).
 	must(root.RegisterFlagCompletionFunc("progress", complete("auto", "bar", "lines")))
 
 	root.AddCommand(a.submitCommand(), a.tasksCommand(), a.eventsCommand(), a.pluginsCommand(), a.approvalsCommand(), a.queuesCommand(), a.schedulesCommand(), a.statusCommand(),
-		a.chatCommand(), a.tokensCommand(), a.backupCommand(),
+		a.chatCommand(), a.doctorCommand(), a.tokensCommand(), a.backupCommand(),
 		&cobra.Command{
 			Use: "version", Short: "Print the version of this command", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error {

@@ -83,6 +83,7 @@ func (h *stubHost) add(info sdk.Info, broken []string) {
 	h.list = append(h.list, p)
 }
 
+// Plugins implements api.Plugins.
 func (h *stubHost) Plugins() []sdk.PluginStatus { return append([]sdk.PluginStatus{}, h.list...) }
 
 func (h *stubHost) Reload(context.Context, string) error  { return errors.ErrUnsupported }

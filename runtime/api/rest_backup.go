@@ -64,6 +64,7 @@ func (s *Server) postBackup(ctx context.Context, in *backupInput) (*backupOutput
 		done()
 		return nil, err
 	}
+	_ = os.Remove(path) // it stays readable, and whatever happens nothing is left behind
 	return &backupOutput{func(hc huma.Context) {
 		defer done()
 		defer copied.Close()

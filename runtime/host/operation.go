@@ -29,6 +29,7 @@ type operation struct {
 	// target says what the request is about and whether the grant covers it.
 	target func(g Grant, request []byte) (what string, ok bool)
 	do     func(g *guard, ctx context.Context, request []byte) ([]byte, error)
+	audits bool // itself
 }
 
 var operations = map[string]operation{
@@ -50,6 +51,7 @@ var operations = map[string]operation{
 	sdk.OpAwait:      {grant: "await", do: engine(sdk.OpAwait)},
 	sdk.OpApprove:    {grant: "approve", do: engine(sdk.OpApprove)},
 	sdk.OpPublish:    {grant: "publish", target: eventType, do: engine(sdk.OpPublish)},
+	sdk.OpCommit:     {do: commit, audits: true},
 	sdk.OpHTTPStart:  {grant: "http", target: httpTarget, do: httpStart},
 	sdk.OpHTTPRead:   {grant: "http", do: httpRead},
 	sdk.OpHTTPClose:  {grant: "http", do: httpClose},
@@ -91,20 +93,24 @@ func (g *guard) Call(ctx context.Context, name string, request []byte) ([]byte, 
 		what, ok = op.target(grant, request)
 	}
 	if !ok || op.grant != "" && !grant.has(op.grant) {
-		err := sdk.Errorf(sdk.CodeCapabilityDenied, "%s: not granted; add it to grant.%s of plugin %q in config.hcl",
-			strings.TrimSpace(name+" "+what), op.grant, g.version.plugin.cfg.Name)
-		g.audit(name, what, true, err)
-		return nil, err
+		return nil, g.deny(name, what, op.grant)
 	}
 	if !g.enter() {
 		return nil, sdk.Errorf(sdk.CodeLimitExceeded, "%s: more than %d operations of one attempt at once", name, maxCalls)
 	}
 	reply, err := op.do(g, ctx, request)
 	g.leave()
-	if op.target != nil || err != nil {
+	if !op.audits && (op.target != nil || err != nil) {
 		g.audit(name, what, false, err)
 	}
 	return reply, err
+}
+
+func (g *guard) deny(name, what, grant string) error {
+	err := sdk.Errorf(sdk.CodeCapabilityDenied, "%s: not granted; add it to grant.%s of plugin %q in config.hcl",
+		strings.TrimSpace(name+" "+what), grant, g.version.plugin.cfg.Name)
+	g.audit(name, what, true, err)
+	return err
 }
 
 func (g *guard) enter() bool {

@@ -19,9 +19,12 @@ type dataArg struct {
 	ns     string
 	fence  runtime.Fence
 	writes []sdk.KVWrite
+	events []sdk.Event
+	tasks  []runtime.NewTask
 
-	done []written // one for each write, unless err says why there is none
-	err  error
+	done     []written // one for each write, unless err says why there is none
+	children []sdk.Task
+	err      error
 }
 
 type written struct {
@@ -53,38 +56,58 @@ func (s *Store) KVApply(ctx context.Context, ns string, fence runtime.Fence, req
 	if err := req.Check(); err != nil {
 		return sdk.KVApplyReply{}, err
 	}
-	done, err := s.writeData(ctx, ns, fence, req.Writes...)
-	if err != nil {
+	a := &dataArg{ns: ns, fence: fence, writes: req.Writes}
+	if err := s.change(ctx, a); err != nil {
 		return sdk.KVApplyReply{}, err
 	}
-	reply := sdk.KVApplyReply{Results: make([]sdk.KVResult, len(done))}
-	for i, d := range done {
-		key, _ := req.Writes[i].Key()
-		reply.Results[i] = sdk.KVResult{Key: key, Version: d.item.Version, Expired: d.late}
-		if req.Writes[i].Set != nil {
-			reply.Results[i].Created = d.hit
-		} else {
-			reply.Results[i].Deleted = d.hit
-		}
-	}
-	return reply, nil
+	return sdk.KVApplyReply{Results: a.results()}, nil
 }
 
-func (s *Store) writeData(ctx context.Context, ns string, fence runtime.Fence, writes ...sdk.KVWrite) ([]written, error) {
-	for _, w := range writes {
-		key, _ := w.Key()
-		if err := checkKey(key); err != nil {
-			return nil, err
-		}
-		if err := checkSet(w.Set); err != nil {
-			return nil, err
+// Commit implements runtime.Store.
+func (s *Store) Commit(ctx context.Context, t runtime.Transaction) ([]sdk.KVResult, []sdk.Task, error) {
+	a := &dataArg{ns: t.Namespace, fence: t.Fence, writes: t.Writes, events: t.Events, tasks: t.Tasks}
+	if err := s.change(ctx, a); err != nil {
+		return nil, nil, err
+	}
+	return a.results(), a.children, nil
+}
+
+func (a *dataArg) results() []sdk.KVResult {
+	out := make([]sdk.KVResult, len(a.done))
+	for i, d := range a.done {
+		key, _ := a.writes[i].Key()
+		out[i] = sdk.KVResult{Key: key, Version: d.item.Version, Expired: d.late}
+		if a.writes[i].Set != nil {
+			out[i].Created = d.hit
+		} else {
+			out[i].Deleted = d.hit
 		}
 	}
-	a := &dataArg{ns: ns, fence: fence, writes: writes}
-	if err := s.do(ctx, verbData, len(writes), a); err != nil {
+	return out
+}
+
+func (s *Store) writeData(ctx context.Context, ns string, fence runtime.Fence, write sdk.KVWrite) ([]written, error) {
+	a := &dataArg{ns: ns, fence: fence, writes: []sdk.KVWrite{write}}
+	if err := s.change(ctx, a); err != nil {
 		return nil, err
 	}
-	return a.done, a.err
+	return a.done, nil
+}
+
+func (s *Store) change(ctx context.Context, a *dataArg) error {
+	for _, w := range a.writes {
+		key, _ := w.Key()
+		if err := checkKey(key); err != nil {
+			return err
+		}
+		if err := checkSet(w.Set); err != nil {
+			return err
+		}
+	}
+	if err := s.do(ctx, verbData, len(a.writes)+len(a.events)+len(a.tasks), a); err != nil {
+		return err
+	}
+	return a.err
 }
 
 func checkSet(set *sdk.KVSet) error {
@@ -128,7 +151,7 @@ func (t *tick) data(args []*dataArg) error {
 		return err
 	}
 	for _, a := range args {
-		a.done, a.err = nil, runtime.ErrFenced
+		a.done, a.children, a.err = nil, nil, runtime.ErrFenced
 		if pass[a.fence] {
 			a.err = a.play(t.now, rows)
 		}
@@ -136,7 +159,41 @@ func (t *tick) data(args []*dataArg) error {
 	if err := t.storeData(rows); err != nil {
 		return fmt.Errorf("write plugin data: %w", err)
 	}
-	return nil
+	return t.follow(args)
+}
+
+// follow does what goes with the writes that were made: events and tasks. A task that
+// is refused, as by a queue that is full, is an error of the whole set, which is then
+// run again without what brought it about.
+func (t *tick) follow(args []*dataArg) error {
+	var events []sdk.Event
+	for _, a := range args {
+		if a.err != nil {
+			continue
+		}
+		events = append(events, a.events...)
+		if len(a.tasks) == 0 {
+			continue
+		}
+		o, err := t.operator(a.fence)
+		if err != nil {
+			return err
+		}
+		sub := &submitArg{in: o.adopt(a.tasks), out: make([]runtime.Submitted, len(a.tasks))}
+		if err := t.submit([]*submitArg{sub}); err != nil {
+			return err
+		}
+		for _, s := range sub.out {
+			if s.Err != nil {
+				return s.Err
+			}
+			a.children = append(a.children, s.Task)
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return t.publish([]*publishArg{{events: events}})
 }
 
 // play makes a request's writes, or says what keeps it from that.

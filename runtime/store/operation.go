@@ -49,18 +49,11 @@ const opWeight = 512
 // for a set of children, which is inserted as one.
 func (t *tick) operate(a *operateArg) error {
 	a.out, a.err = runtime.Operated{Ops: append([]runtime.Operation(nil), a.req.Ops...)}, nil
-	var o operator
-	found := false
-	err := t.query(`SELECT `+taskColumns+`, waits, hops, traceparent, event_bytes, held_keys FROM tasks WHERE id = $1 AND token = $2 AND node <> ''`+t.dialect.hold,
-		func(r Row) error {
-			found = true
-			return scanTask(r, &o.Task, &o.waits, &o.hops, &o.trace, &o.bytes, &o.held)
-		},
-		a.req.Fence.Task, a.req.Token)
+	o, err := t.operator(a.req.Fence)
 	if err != nil {
-		return fmt.Errorf("find the attempt: %w", err)
+		return err
 	}
-	if !found {
+	if o.ID == "" {
 		a.err = runtime.ErrFenced
 		return nil
 	}
@@ -103,6 +96,16 @@ func (t *tick) operate(a *operateArg) error {
 	return err
 }
 
+// operator reads the task of an attempt that still counts; without an id: none.
+func (t *tick) operator(f runtime.Fence) (o operator, err error) {
+	err = t.query(`SELECT `+taskColumns+`, waits, hops, traceparent, event_bytes, held_keys FROM tasks WHERE id = $1 AND token = $2 AND node <> ''`+t.dialect.hold,
+		func(r Row) error { return scanTask(r, &o.Task, &o.waits, &o.hops, &o.trace, &o.bytes, &o.held) }, f.Task, f.Token)
+	if err != nil {
+		return o, fmt.Errorf("find the attempt: %w", err)
+	}
+	return o, nil
+}
+
 // recorded fills in what the store knows of an operation, and reports whether it is
 // new.
 func (t *tick) recorded(o *operator, op *runtime.Operation) (fresh bool, err error) {
@@ -134,17 +137,13 @@ func (t *tick) children(o *operator, ops []runtime.Operation, fresh []bool) (err
 	var index []int
 	for i := range ops {
 		if fresh[i] && ops[i].Task != nil {
-			n := *ops[i].Task
-			n.Task.Parent = o.ID
-			n.TraceParent = o.trace
-			o.inherit(&n)
-			in, index = append(in, n), append(index, i)
+			in, index = append(in, *ops[i].Task), append(index, i)
 		}
 	}
 	if len(in) == 0 {
 		return nil, nil
 	}
-	sub := &submitArg{in: in, out: make([]runtime.Submitted, len(in))}
+	sub := &submitArg{in: o.adopt(in), out: make([]runtime.Submitted, len(in))}
 	if err := t.submit([]*submitArg{sub}); err != nil {
 		return nil, err
 	}
@@ -167,6 +166,18 @@ func (t *tick) children(o *operator, ops []runtime.Operation, fresh []bool) (err
 		}
 	}
 	return errs, nil
+}
+
+// adopt makes tasks children of the operator's.
+func (o *operator) adopt(tasks []runtime.NewTask) []runtime.NewTask {
+	out := make([]runtime.NewTask, len(tasks)) // a copy: a set may be run again
+	for i, n := range tasks {
+		n.Task.Parent = o.ID
+		n.TraceParent = o.trace
+		o.inherit(&n)
+		out[i] = n
+	}
+	return out
 }
 
 // inherit lets a child run under the slots of the keys that its parent holds, or that

@@ -204,10 +204,27 @@ func (t *tick) fire(a *tickArg) error {
 		return err
 	}
 	for i := range sub.out {
-		if sub.out[i].Err != nil {
-			return sub.out[i].Err
+		fault := sub.out[i].Err
+		switch {
+		case fault == nil:
+			a.out.Tasks = append(a.out.Tasks, sub.out[i].Task)
+		case q.Last == 0 || fault.Code != sdk.CodeLimitExceeded:
+			return fault
+		default:
+			a.out.Refused = fault
 		}
-		a.out.Tasks = append(a.out.Tasks, sub.out[i].Task)
+	}
+	if a.out.Refused != nil {
+		next := q.Next
+		if next == 0 {
+			next = q.Now.Add(runtime.TickAgain)
+		}
+		if _, err := t.exec(`UPDATE schedules SET next_at = $1, fault = $2 WHERE id = $3`, int64(next), a.out.Refused.Error(), q.ID); err != nil {
+			return fmt.Errorf("note why a tick was skipped: %w", err)
+		}
+		if len(a.out.Tasks) == 0 {
+			return nil
+		}
 	}
 	if _, err := t.exec(`UPDATE schedules SET last_at = CASE WHEN CAST($1 AS BIGINT) > 0 THEN CAST($1 AS BIGINT) ELSE last_at END, last_task = $2 WHERE id = $3`,
 		int64(q.Last), a.out.Tasks[len(a.out.Tasks)-1].ID, q.ID); err != nil {

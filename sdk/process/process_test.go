@@ -25,6 +25,9 @@ import (
 
 // The test binary plays every part: supervisor, plugin, and a host to be killed.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv("TEST_FORGETFUL"); dir != "" {
+		forgetfulMain(dir)
+	}
 	process.Supervise()
 	switch {
 	case process.Launched():
@@ -495,4 +498,26 @@ func BenchmarkEcho(b *testing.B) {
 			}
 		}
 	})
+}
+
+// forgetfulMain launches a plugin, and is not prepared to be its supervisor.
+func forgetfulMain(dir string) {
+	self, _ := os.Executable()
+	_, err := process.Launch(context.Background(), process.Config{Name: "test", Command: []string{self}, Env: os.Environ(), RunDir: dir})
+	fmt.Println("launched:", err)
+	os.Exit(1)
+}
+
+// A program that forgets Supervise does not start itself without end.
+func TestSuperviseForgotten(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := exec.Command(self)
+	host.Env = append(os.Environ(), "TEST_FORGETFUL="+runDir(t))
+	out, err := host.CombinedOutput()
+	if err == nil || strings.Count(string(out), "launched:") != 1 || !strings.Contains(string(out), "call process.Supervise() first in main") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +30,9 @@ type supervised struct {
 
 // newSupervised prepares the command; env is what go-plugin wants set.
 func newSupervised(cfg *Config, env []string) (*supervised, error) {
+	if !asked.Load() {
+		return nil, errors.New("this program starts itself again to watch over plugins, and does not expect it: call process.Supervise() first in main, and in TestMain")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)

@@ -10,6 +10,7 @@ import (
 	goruntime "runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,12 +40,18 @@ const (
 	termGrace = time.Second
 )
 
+// asked is set once Supervise was called. A program that does not call it would, as
+// its own supervisor, be its own host again, and start itself without end.
+var asked atomic.Bool
+
 // Supervise must be called first in main, and in TestMain, of every program that
-// launches plugins. In a process that was started as supervisor it does the
-// supervisor's work and never returns; in any other it does nothing.
+// launches plugins; [Launch] fails where it was not. In a process that was started as
+// supervisor it does the supervisor's work and never returns; in any other it does
+// nothing.
 func Supervise() {
 	text, ok := os.LookupEnv(superviseEnv)
 	if !ok {
+		asked.Store(true)
 		return
 	}
 	var order superviseOrder

@@ -112,6 +112,8 @@ func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, err
 		return answer(h, request, h.clear)
 	case sdk.OpPublish:
 		return answer(h, request, h.publish)
+	case sdk.OpCommit:
+		return answer(h, request, h.commit)
 	case sdk.OpSecretGet:
 		return answer(h, request, h.secret)
 	case sdk.OpStepGet:

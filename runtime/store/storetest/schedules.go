@@ -245,3 +245,75 @@ func testTick(t *testing.T, open Open) {
 		t.Errorf("another schedule: %+v", done)
 	}
 }
+
+// testTickIntoFullQueue: a tick that its queue does not take is skipped, says why, and
+// holds up nobody.
+func testTickIntoFullQueue(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	f.queues(runtime.QueueLimits{Name: "default", Depth: 3})
+	f.submit(f.newTask("a.b"), f.newTask("a.b"))
+	s := f.put(newSchedule("s", 1000))
+	tick := func(next, last sdk.Time, n int) runtime.Ticked {
+		t.Helper()
+		req := runtime.TickRequest{ID: s.ID, Version: s.Version, Now: sdk.Now(), Next: next, Last: last, Overlap: sdk.OverlapAllow}
+		for range n {
+			task := f.newTask("a.b")
+			task.Task.Schedule = s.ID
+			req.Tasks = append(req.Tasks, task)
+		}
+		done, err := f.Tick(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = f.schedule("s")
+		return done
+	}
+	// There is room for one of three.
+	done := tick(2000, 1000, 3)
+	if !done.Won || len(done.Tasks) != 1 || done.Refused == nil || done.Refused.Code != sdk.CodeLimitExceeded {
+		t.Fatalf("three ticks: %+v", done)
+	}
+	kept := done.Tasks[0].ID
+	if s.NextAt != 2000 || s.LastAt != 1000 || s.LastTask != kept || !strings.Contains(s.Error, "depth") {
+		t.Errorf("after them: %+v", s)
+	}
+	f.wantEvents(kept, sdk.EventCreated, sdk.EventQueued)
+	done = tick(3000, 2000, 1)
+	if !done.Won || len(done.Tasks) != 0 || done.Refused == nil {
+		t.Errorf("the next tick: %+v", done)
+	}
+	if s.NextAt != 3000 || s.LastAt != 1000 || s.LastTask != kept || s.Error == "" {
+		t.Errorf("after it: %+v", s)
+	}
+	// By hand, whoever asks hears of it, and nothing has changed.
+	before := s
+	by := f.newTask("a.b")
+	by.Task.Schedule = s.ID
+	if _, err := f.Tick(t.Context(), runtime.TickRequest{ID: s.ID, Version: s.Version, Now: sdk.Now(), Next: s.NextAt, Overlap: sdk.OverlapAllow,
+		Tasks: []runtime.NewTask{by}}); sdk.CodeOf(err) != sdk.CodeLimitExceeded {
+		t.Errorf("by hand: %v", err)
+	}
+	if s = f.schedule("s"); s.Version != before.Version || s.Error != before.Error {
+		t.Errorf("after a try by hand: %+v", s)
+	}
+	// A tick that is the only one is not given up.
+	now := sdk.Now()
+	done = tick(0, 3000, 1)
+	if done.Refused == nil || s.NextAt <= now || s.NextAt > now.Add(time.Minute) || s.Error == "" {
+		t.Errorf("the last tick: %+v, %+v", done, s)
+	}
+	for range 3 {
+		f.mustFinish(end(f.claimOne("a.b"), sdk.StateCompleted))
+	}
+	for until := time.Now().Add(20 * time.Second); ; { // how deep the queue is is not counted all the time
+		if done = tick(0, 3000, 1); done.Refused == nil {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("there is room, and it is refused: %+v", done)
+		}
+	}
+	if len(done.Tasks) != 1 || s.NextAt != 0 || s.LastAt != 3000 || s.Error != "" {
+		t.Errorf("at last: %+v, %+v", done, s)
+	}
+}

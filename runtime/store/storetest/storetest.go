@@ -62,6 +62,7 @@ func Run(t *testing.T, open Open) {
 		{"DataBulk", testDataBulk},
 		{"DataPages", testDataPages},
 		{"DataStamp", testDataStamp},
+		{"Commit", testCommit},
 		{"Prune", testPrune},
 		{"Steps", testSteps},
 		{"Waiting", testWaiting},
@@ -93,6 +94,7 @@ func Run(t *testing.T, open Open) {
 		{"Schedules", testSchedules},
 		{"DueSchedules", testDueSchedules},
 		{"Tick", testTick},
+		{"TickIntoFullQueue", testTickIntoFullQueue},
 		{"Model", testModel},
 	} {
 		t.Run(c.name, func(t *testing.T) {
