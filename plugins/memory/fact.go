@@ -42,10 +42,17 @@ type provenance struct {
 
 func toFact(it sdk.Item) (fact, error) {
 	var f fact
-	if err := json.Unmarshal(it.Value, &f); err != nil || f.ID == "" {
-		return fact{}, fmt.Errorf("item %q is no fact: %w", it.Key, err)
+	if err := json.Unmarshal(it.Value, &f); err == nil && f.ID != "" {
+		return f, nil
 	}
-	return f, nil
+	// Version 1.0 kept nothing but the value.
+	a, err := splitKey(it.Key)
+	if err != nil {
+		return fact{}, err
+	}
+	sum := sha256.Sum256([]byte(it.Key))
+	return fact{Fact: it.Value, First: it.CreatedAt, provenance: provenance{ID: idPrefix + hex.EncodeToString(sum[:12]),
+		Subject: a.Key, Key: a.Key, ValidFrom: it.CreatedAt, RecordedAt: it.CreatedAt}}, nil
 }
 
 // text is the fact as a sentence.

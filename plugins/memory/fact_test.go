@@ -183,6 +183,23 @@ func TestForget(t *testing.T) {
 	}
 }
 
+func TestFactsOfVersion1(t *testing.T) {
+	h, clock := clocked()
+	h.Items[itemKey(facts, "", "job")] = sdktest.StoredItem{Text: "job Bob works at Acme",
+		Item: sdk.Item{Key: itemKey(facts, "", "job"), Value: json.RawMessage(`"Bob works at Acme"`), Version: 3, CreatedAt: *clock, UpdatedAt: *clock}}
+	start := *clock
+	*clock = clock.Add(time.Hour)
+	if got := recallTexts(t, h, `{"query":"acme"}`); got != "Bob works at Acme" {
+		t.Errorf("recall: %s", got)
+	}
+	run(t, h, "remember", `{"fact":"Bob works at Globex","subject":"job"}`)
+	for as, want := range map[sdk.Time]string{start: "Bob works at Acme", *clock: "Bob works at Globex"} {
+		if got := recallTexts(t, h, `{"subject":"job","as_of":"`+as.String()+`"}`); got != want {
+			t.Errorf("as of %s: %s", as, got)
+		}
+	}
+}
+
 func TestFactsOfSessions(t *testing.T) {
 	h, _ := clocked()
 	run(t, h, "remember", `{"fact":"the answer is 42","subject":"answer"}`)

@@ -269,13 +269,19 @@ func (m *memory) forget(ctx context.Context, host sdk.Host, in struct {
 
 // erase deletes what was believed about a subject, or with an id that fact alone.
 func erase(ctx context.Context, kv sdk.KV, a address, id string) (int, error) {
+	n := 0
+	for id == "" {
+		gone, err := kv.Clear(ctx, sdk.KVClear{Prefix: a.pastPrefix(), Limit: batch})
+		if n += len(gone); err != nil || len(gone) < batch {
+			return n, err
+		}
+	}
 	all, err := versions(ctx, kv, a)
 	if err != nil {
 		return 0, err
 	}
-	n := 0
 	for _, v := range all {
-		if v.SupersededAt == 0 || id != "" && v.ID != id {
+		if v.ID != id || v.SupersededAt == 0 {
 			continue
 		}
 		gone, err := kv.Delete(ctx, v.item.Key)
