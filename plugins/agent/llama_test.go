@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -30,20 +29,15 @@ func startLlama(t *testing.T, model string, args ...string) string {
 	if dir == "" {
 		t.Skip("SKIPPED: needs a llama.cpp server: make test-llama")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
 	// More than one thread spins where others want to work too.
 	cmd := exec.Command(filepath.Join(dir, "llama-server"), append([]string{"-m", filepath.Join(dir, model+".gguf"),
-		"--host", "127.0.0.1", "--port", port, "--jinja", "-np", "1", "--threads", "1", "--threads-batch", "1", "--no-warmup"}, args...)...)
+		"--host", "127.0.0.1", "--port", "0", "--jinja", "-np", "1", "--threads", "1", "--threads-batch", "1", "--no-warmup"}, args...)...)
 	cmd.SysProcAttr = dieWithParent()
-	out, err := cmd.StderrPipe()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -56,12 +50,12 @@ func startLlama(t *testing.T, model string, args ...string) string {
 	var said bytes.Buffer
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		fmt.Fprintln(&said, lines.Text())
-		if strings.Contains(lines.Text(), "is listening on") {
-			go func() {
+		if _, address, ok := strings.Cut(lines.Text(), "listening on http"); ok {
+			go func() { // until it is killed
 				for lines.Scan() {
 				}
 			}()
-			return "http://127.0.0.1:" + port
+			return "http" + address
 		}
 	}
 	t.Fatalf("llama-server did not start:\n%s", &said)

@@ -194,6 +194,9 @@ func (c *modelClient) events(r *sseReader, p replyParser, key string) error {
 		case err != nil:
 			return c.cut(err.Error())
 		}
+		if r.failed {
+			return c.parseFailed(&streamError{data}, key)
+		}
 		last, err := p.event(data)
 		if err != nil && r.ended && !errors.As(err, new(*streamError)) {
 			return c.cut("it ended within an event")

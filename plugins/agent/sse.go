@@ -22,6 +22,7 @@ type sseReader struct {
 	begun      bool // past the byte order mark
 	ended      bool // the last line had no end
 	line, data []byte
+	failed     bool // the event was named "error"
 }
 
 func newSSEReader(src io.Reader) *sseReader {
@@ -33,7 +34,7 @@ func newSSEReader(src io.Reader) *sseReader {
 // that lacks the empty line, is returned too: what it is worth shows when it is
 // parsed.
 func (r *sseReader) next() ([]byte, error) {
-	r.data = r.data[:0]
+	r.data, r.failed = r.data[:0], false
 	some := false
 	for {
 		line, err := r.readLine()
@@ -48,17 +49,24 @@ func (r *sseReader) next() ([]byte, error) {
 			if some {
 				return r.data, nil
 			}
+			r.failed = false
 			continue
 		}
 		field, value, _ := bytes.Cut(line, []byte(":"))
-		if string(field) != "data" { // comments keep the connection open; names are in the data as well
+		value = bytes.TrimPrefix(value, []byte(" "))
+		switch string(field) {
+		case "event": // the other names are in the data as well
+			r.failed = string(value) == "error"
+			continue
+		case "data":
+		default: // comments keep the connection open
 			continue
 		}
 		if some {
 			r.data = append(r.data, '\n')
 		}
 		some = true
-		r.data = append(r.data, bytes.TrimPrefix(value, []byte(" "))...)
+		r.data = append(r.data, value...)
 		if len(r.data) > maxEvent {
 			return nil, errEventTooLong
 		}
