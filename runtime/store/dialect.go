@@ -1,6 +1,7 @@
 package store
 
 import (
+	"database/sql/driver"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,9 +11,10 @@ import (
 // for both.
 type dialect struct {
 	name string // and the folder of its migrations
-	// pieces are how many rows one statement takes, largest first; the last
-	// is 1. SQLite compiles a list of values in time that grows with it and gains
-	// nothing beyond a few; for PostgreSQL each statement is a journey.
+	// pieces are how many rows one statement takes, largest first; the last is 1.
+	// SQLite compiles a list of values in time that grows with it and gains nothing
+	// beyond a few. For PostgreSQL each statement is a journey, so it has none: all
+	// rows travel at once, as an array for each column.
 	pieces []int
 	// lock keeps other nodes off rows that are about to be taken, passing over
 	// those that they are taking; hold waits for them.
@@ -54,7 +56,7 @@ var sqlite = &dialect{
 }
 
 var postgres = &dialect{
-	name: "postgres", pieces: []int{512, 64, 8, 1},
+	name: "postgres",
 	lock: ` FOR UPDATE SKIP LOCKED`, hold: ` FOR UPDATE`,
 	lockKeys: `SELECT pg_advisory_xact_lock(7415, hashtext(key_)) FROM r`,
 	tryKeys:  `SELECT key_, pg_try_advisory_xact_lock(7415, hashtext(key_)) FROM r`,
@@ -70,51 +72,130 @@ var postgres = &dialect{
 	words: func(words []string) string { return `'` + strings.Join(words, `' | '`) + `'` },
 }
 
-// match joins a column with one of r's, each of whose rows it must find by index.
-func (d *dialect) match(column, of string) string {
-	text := column + ` = r.` + of
-	if d == postgres {
-		text += ` AND ` + d.among(column, `SELECT `+of+` FROM r`)
+// match joins a column with one of r's, each of whose rows is found by index.
+func (d *dialect) match(column, of string) string { return column + ` = r.` + of }
+
+// piece is how many of n rows the next statement takes.
+func (d *dialect) piece(n int) int {
+	for _, p := range d.pieces {
+		if p <= n {
+			return p
+		}
 	}
-	return text
+	return n
+}
+
+// header is the columns of r ("id_ TEXT, n BIGINT") as names and types.
+func header(columns string) (names, types []string) {
+	for c := range strings.SplitSeq(columns, ",") {
+		name, typ, _ := strings.Cut(strings.TrimSpace(c), " ")
+		names, types = append(names, name), append(types, typ)
+	}
+	return names, types
 }
 
 // compose makes the text of a set-based statement: the relation "r" with the
 // given columns ("id_ TEXT, n BIGINT") over n rows of parameters, then body, in
 // which {1}, {2}… are the fixed parameters. They are numbered in the order in
 // which they first appear, as go-sqlite3 wants it.
-func compose(columns, body string, n int) string {
-	var names, types []string
-	for c := range strings.SplitSeq(columns, ",") {
-		name, typ, _ := strings.Cut(strings.TrimSpace(c), " ")
-		names, types = append(names, name), append(types, typ)
-	}
+func (d *dialect) compose(columns, body string, n int) string {
+	names, types := header(columns)
 	var b strings.Builder
-	fmt.Fprintf(&b, "WITH r(%s) AS (VALUES ", strings.Join(names, ", "))
+	fmt.Fprintf(&b, "WITH r(%s) AS (", strings.Join(names, ", "))
 	p := 0
-	for i := range n {
-		for j := range names {
+	if d == postgres {
+		b.WriteString("SELECT * FROM unnest(")
+		for i, typ := range types {
 			p++
-			switch {
-			case j > 0:
+			if i > 0 {
 				b.WriteString(", ")
-			case i > 0:
-				b.WriteString("), (")
-			default:
-				b.WriteByte('(')
 			}
-			if i == 0 { // the first row gives the columns their types
-				fmt.Fprintf(&b, "CAST($%d AS %s)", p, types[j])
-			} else {
-				b.WriteByte('$')
-				b.WriteString(strconv.Itoa(p))
+			fmt.Fprintf(&b, "CAST($%d AS %s[])", p, typ)
+		}
+		b.WriteByte(')')
+	} else {
+		b.WriteString("VALUES ")
+		for i := range n {
+			for j := range names {
+				p++
+				switch {
+				case j > 0:
+					b.WriteString(", ")
+				case i > 0:
+					b.WriteString("), (")
+				default:
+					b.WriteByte('(')
+				}
+				if i == 0 { // the first row gives the columns their types
+					fmt.Fprintf(&b, "CAST($%d AS %s)", p, types[j])
+				} else {
+					b.WriteByte('$')
+					b.WriteString(strconv.Itoa(p))
+				}
 			}
 		}
+		b.WriteByte(')')
 	}
-	b.WriteString(")) ")
+	b.WriteString(") ")
 	for i := 1; strings.Contains(body, "{"+strconv.Itoa(i)+"}"); i++ {
 		body = strings.ReplaceAll(body, "{"+strconv.Itoa(i)+"}", "$"+strconv.Itoa(p+i))
 	}
 	b.WriteString(body)
 	return b.String()
+}
+
+// rows appends the parameters of r.
+func (d *dialect) rows(args []driver.NamedValue, columns string, rows [][]any) ([]driver.NamedValue, error) {
+	if d != postgres {
+		for _, row := range rows {
+			args = bind(args, row)
+		}
+		return args, nil
+	}
+	names, types := header(columns)
+	for i, typ := range types {
+		var list any
+		var err error
+		switch typ {
+		case "TEXT":
+			list, err = array[string](rows, i)
+		case "BIGINT", "INTEGER":
+			list, err = array[int64](rows, i)
+		default:
+			err = fmt.Errorf("type %s", typ)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("column %s: %w", names[i], err)
+		}
+		args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: list})
+	}
+	return args, nil
+}
+
+// array is column i of rows. Where a value is absent it is one of pointers.
+func array[T any](rows [][]any, i int) (any, error) {
+	out := make([]T, len(rows))
+	var absent []int
+	var one [1]driver.NamedValue
+	for j, row := range rows {
+		switch v := bind(one[:0], row[i:i+1])[0].Value.(type) {
+		case T:
+			out[j] = v
+		case nil:
+			absent = append(absent, j)
+		default:
+			return nil, fmt.Errorf("a %T in row %d", row[i], j)
+		}
+	}
+	if absent == nil {
+		return out, nil
+	}
+	pointers := make([]*T, len(out))
+	for j := range out {
+		pointers[j] = &out[j]
+	}
+	for _, j := range absent {
+		pointers[j] = nil
+	}
+	return pointers, nil
 }

@@ -26,7 +26,13 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 	// made while a table was small would read it whole when it is large.
 	cfg.RuntimeParams["enable_seqscan"] = "off"
 	cfg.RuntimeParams["jit"] = "off"
-	s.w = stdlib.OpenDB(*cfg)
+	writer := cfg.Copy()
+	// A set is joined row by row: what else planners think of compares each row of the
+	// set with all others, or reads the table.
+	writer.RuntimeParams["enable_hashjoin"] = "off"
+	writer.RuntimeParams["enable_mergejoin"] = "off"
+	writer.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+	s.w = stdlib.OpenDB(*writer)
 	s.w.SetMaxOpenConns(2) // the writer, and migrations beside it
 	if err := s.w.PingContext(ctx); err != nil {
 		return fmt.Errorf("connect to PostgreSQL: %w", err)

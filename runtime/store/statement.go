@@ -35,7 +35,7 @@ func (t *tick) stmt(x text) (statement, error) {
 	}
 	body := x.body
 	if x.rows > 0 {
-		body = compose(x.columns, x.body, x.rows)
+		body = t.dialect.compose(x.columns, x.body, x.rows)
 	}
 	st, err := t.dc.(driver.ConnPrepareContext).PrepareContext(context.Background(), body)
 	if err != nil {
@@ -45,32 +45,29 @@ func (t *tick) stmt(x text) (statement, error) {
 	return t.stmts[x], nil
 }
 
-// over runs a statement over rows in pieces; see [compose]. scan, which may be
-// nil, is handed what it returns.
+// over runs a statement over rows; see [compose]. scan, which may be nil, is handed
+// what it returns.
 func (t *tick) over(columns string, rows [][]any, body string, scan func(Row) error, fixed ...any) error {
 	for len(rows) > 0 {
-		n := 1
-		for _, p := range t.dialect.pieces {
-			if p <= len(rows) {
-				n = p
-				break
-			}
+		n := t.dialect.piece(len(rows))
+		var err error
+		if t.args, err = t.dialect.rows(t.args[:0], columns, rows[:n]); err != nil {
+			return err
 		}
-		args := t.args[:0]
-		for _, row := range rows[:n] {
-			args = bind(args, row)
+		t.args = bind(t.args, fixed)
+		x := text{columns, body, n}
+		if t.dialect == postgres {
+			x.rows = 1 // one text for any number
 		}
-		args = bind(args, fixed)
-		t.args = args
 		rows = rows[n:]
-		st, err := t.stmt(text{columns, body, n})
+		st, err := t.stmt(x)
 		if err != nil {
 			return err
 		}
 		if scan == nil {
-			_, err = st.ExecContext(context.Background(), args)
+			_, err = st.ExecContext(context.Background(), t.args)
 		} else {
-			err = fetch(st, args, scan)
+			err = fetch(st, t.args, scan)
 		}
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -101,6 +102,10 @@ func (in *instance) run(ctx context.Context) {
 	config := wazero.NewModuleConfig().
 		WithName(""). // many of one module
 		WithArgs(in.plugin.cfg.Name).
+		// Go's runtime in the module reads these. Collecting garbage less often is a good
+		// part of a small task's speed; close to the limit it is collected more often again.
+		WithEnv("GOGC", "400").
+		WithEnv("GOMEMLIMIT", strconv.FormatInt(in.plugin.cfg.Memory/4*3, 10)).
 		WithStdout(&output{level: slog.LevelInfo, log: in.plugin.cfg.Log}).
 		WithStderr(in.stderr).
 		WithRandSource(rand.Reader).

@@ -46,7 +46,7 @@ type hostRun struct {
 }
 
 const (
-	runQueue = 64
+	runQueue = 16
 	maxCalls = 256
 )
 
