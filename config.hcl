@@ -196,6 +196,24 @@ plugin "memory" {
   }
 }
 
+plugin "usage" {
+  wasm = "build/plugins/usage.wasm"
+  grant {
+    store = true
+  }
+  config {
+    # zone        = "UTC"   # in which a day begins, an IANA name
+    # keep        = "9600h" # how long records are kept; totals stay
+    # reservation = "10m"   # how long money stays set aside for a call that nobody records
+    # budgets = { day = 5, session = 1 } # US dollars; usage.set_budget goes before
+    prices = { # US dollars for a million tokens, before the built-in table
+      # "local/*"    = { input = 0, output = 0 }
+      # "acme/large" = { input = 1.25, cached = 0.125, output = 10 }
+      # more in docs/usage.md
+    }
+  }
+}
+
 plugin "mcp" {
   command = ["build/plugins/mcp"]
   env = {
@@ -253,4 +271,9 @@ schedule "cleanup-memory-and-maintenance" {
 schedule "check-mcp-servers-health" {
   every = "5m"
   kind  = "mcp.check_health"
+}
+
+schedule "track-usage-metrics" {
+  every = "15m"
+  kind  = "usage.track"
 }

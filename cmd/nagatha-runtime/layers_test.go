@@ -50,6 +50,7 @@ var layers = map[string]layer{
 	"plugins/agent":  {ours: []string{"sdk", "sdk/serve"}},
 	"plugins/demo":   {ours: []string{"sdk", "sdk/serve"}},
 	"plugins/memory": {ours: []string{"sdk", "sdk/serve"}},
+	"plugins/usage":  {ours: []string{"sdk", "sdk/serve"}},
 	"plugins/mcp":    {ours: []string{"sdk", "sdk/serve"}, others: []string{"github.com/modelcontextprotocol/go-sdk"}},
 
 	"cmd/nagatha": {ours: []string{"sdk", "sdk/client"},
