@@ -49,7 +49,7 @@ func TestUsageIsExactAcrossKill9(t *testing.T) {
 					d.start()
 				}
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 120*time.Second)
 			defer cancel()
 			for done := ""; done != fmt.Sprint(tasks); time.Sleep(100 * time.Millisecond) {
 				_, m := d.rest("GET", "/api/v1/tasks?kind=usage.record&state=completed&limit=1000", "")
