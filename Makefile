@@ -21,7 +21,7 @@ PROCESS_PLUGINS := agent demo memory mcp usage
 WASM_PLUGINS    := agent demo memory usage
 
 # The race detector makes wazero's compiler too slow in these.
-NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/...
+NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/... ./plugins/agent/carriers/...
 
 .PHONY: run build binaries plugins test test-llama check fmt chaos bench microbench clean
 
