@@ -4,6 +4,7 @@
 # make test-llama  the agent against a real llama.cpp server, built once (see below)
 # make check   format, vet, lint, tidy
 # make chaos   damage under load, for minutes, on both databases (CHAOS=5m)
+# make conformance  the MCP plugin against the protocol's own referee (needs npm, 250 MB)
 # make bench   ours and the peers side by side (BENCH='-rounds 5 -json FILE'); see bench/
 # make microbench  Go benchmarks
 
@@ -23,7 +24,7 @@ WASM_PLUGINS    := agent demo memory usage
 # The race detector makes wazero's compiler too slow in these.
 NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/... ./plugins/agent/carriers/...
 
-.PHONY: run build binaries plugins test test-llama check fmt chaos bench microbench clean
+.PHONY: run build binaries plugins test test-llama check fmt chaos conformance bench microbench clean
 
 run: build
 	./bin/nagatha-runtime -config config.hcl
@@ -59,6 +60,9 @@ test-llama:
 CHAOS ?= 5m
 chaos:
 	$(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run 'TestChaos' ./cmd/nagatha-runtime -chaos $(CHAOS)
+
+conformance:
+	$(GO) test -tags $(TAGS) -count=1 -v -timeout 10m -run 'TestConformance' ./plugins/mcp -conformance
 
 check:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed: $$out"; exit 1; fi

@@ -151,7 +151,7 @@ plugin "agent" {
       OPENAI_API_KEY    = env("OPENAI_API_KEY", "")
       ANTHROPIC_API_KEY = env("ANTHROPIC_API_KEY", "")
     }
-    submit  = ["memory.*", "mcp.*", "usage.*", "reminders.*", "demo.*"] # what may be a tool
+    submit  = ["memory.*", "mcp.list_tools", "mcp.call_tool", "mcp.list_resources", "mcp.read_resource", "usage.*", "reminders.*", "demo.*"] # what may be a tool
     publish = ["usage.recorded"]
     await   = true
     approve = true
@@ -214,16 +214,39 @@ plugin "usage" {
   }
 }
 
+# MCP servers: programs that offer tools, resources and prompts. See docs/mcp.md.
 plugin "mcp" {
   command = ["build/plugins/mcp"]
-  env = {
+  dir     = "." # where file and the servers' relative paths begin
+  env = { # ${NAME} in the file is one of these
     PATH = env("PATH", "/usr/local/bin:/usr/bin:/bin")
   }
+  grant {
+    store   = true # remembers which tools were seen, and how
+    publish = ["mcp.>"]
+  }
   config {
+    # file = "mcp.json"  # more servers, as {"mcpServers": {…}}; mcp.reload reads it again
+    # pin_tools = true   # a tool that changed is disabled until mcp.confirm_tool
     servers = {
       # everything = {
       #   command = ["npx", "--yes", "@modelcontextprotocol/server-everything"]
+      #   env     = { KEY = "value" } # besides PATH and HOME
+      #   cwd     = "/srv"
       # }
+      # search = {
+      #   url     = "https://mcp.example.com/mcp" # streamable HTTP
+      #   headers = { Authorization = "Bearer …" }
+      # }
+      #
+      # For both:
+      #   enabled  = true
+      #   allow    = ["read_*"] # only these tools
+      #   deny     = ["*_all"]  # not these
+      #   protocol = "2026-07-28" # the newest version to offer; default: the newest there is
+      #   connect_timeout = "15s"
+      #   list_timeout    = "10s"
+      #   call_timeout    = "1m" # a call may ask for another
     }
   }
 }

@@ -218,7 +218,7 @@ func TestMCPServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDaemon(t, fmt.Sprintf("plugin \"mcp\" {\n  command = [\"BIN/mcp\"]\n  config {\n    servers = {\n      everything = { command = [%q, %q] }\n    }\n  }\n}\n", program, dir))
+	d := newDaemon(t, fmt.Sprintf("plugin \"mcp\" {\n  command = [\"BIN/mcp\"]\n  grant {\n    store = true\n    publish = [\"mcp.>\"]\n  }\n  config {\n    servers = {\n      everything = { command = [%q, %q] }\n    }\n  }\n}\n", program, dir))
 	d.start()
 	code, m := d.rest("POST", "/api/v1/tasks?wait=30s", `{"kind":"mcp.call_tool","payload":{"server":"everything","tool":"echo","arguments":{"message":"hi"}}}`)
 	if b, _ := json.Marshal(m["result"]); code != 200 || m["state"] != "completed" || !strings.Contains(string(b), "hi") {

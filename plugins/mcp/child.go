@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -34,7 +33,11 @@ const (
 func startChild(cfg serverConfig) (*child, error) {
 	c := &child{cmd: exec.Command(cfg.Command[0], cfg.Command[1:]...), done: make(chan struct{})}
 	c.cmd.Dir = cfg.Cwd
-	c.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	for _, k := range []string{"PATH", "HOME"} { // not ours: they may hold secrets
+		if v, ok := os.LookupEnv(k); ok {
+			c.cmd.Env = append(c.cmd.Env, k+"="+v)
+		}
+	}
 	for k, v := range cfg.Env {
 		c.cmd.Env = append(c.cmd.Env, k+"="+v)
 	}
@@ -64,6 +67,12 @@ func startChild(cfg serverConfig) (*child, error) {
 func (c *child) transport() mcp.Transport {
 	return &mcp.IOTransport{Reader: c.stdout, Writer: c.stdin, MaxLineLength: maxLine + 1}
 }
+
+// gone is closed when the process has ended.
+func (c *child) gone() <-chan struct{} { return c.done }
+
+// rejected is for servers that forget sessions; a process has one.
+func (c *child) rejected() bool { return false }
 
 // end makes the process and its group end, and waits for it.
 func (c *child) end() {
@@ -98,67 +107,4 @@ func (c *child) obituary() string {
 		text += "; the end of its stderr:\n" + t
 	}
 	return text
-}
-
-// lineFilter passes on the lines that are JSON objects. Servers print banners and
-// debug output to stdout, and a single such line would end the session.
-type lineFilter struct {
-	out  *io.PipeWriter
-	line []byte
-	skip bool // the rest of a line that is too long
-}
-
-// maxLine is the longest line that is passed on; a longer one is dropped, and the
-// call that waits for it times out.
-const maxLine = 64 << 20
-
-func (f *lineFilter) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		i := bytes.IndexByte(rest, '\n')
-		part := rest
-		if i >= 0 {
-			part = rest[:i+1]
-		}
-		rest = rest[len(part):]
-		if !f.skip {
-			f.line = append(f.line, part...)
-		}
-		if len(f.line) > maxLine {
-			f.line, f.skip = nil, true
-		}
-		if i < 0 {
-			continue
-		}
-		if text := bytes.TrimSpace(f.line); !f.skip && len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}' {
-			if _, err := f.out.Write(f.line); err != nil {
-				return 0, err
-			}
-		}
-		f.line, f.skip = f.line[:0], false
-	}
-	return len(p), nil
-}
-
-// tail keeps the end of what a process wrote.
-type tail struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-const tailBytes = 4 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if len(t.buf) > tailBytes {
-		t.buf = append([]byte(nil), t.buf[len(t.buf)-tailBytes:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.ToValidUTF8(bytes.TrimSpace(t.buf), []byte("\uFFFD")))
 }

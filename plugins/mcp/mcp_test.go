@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,177 +9,154 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/nagatha/nagatha-runtime/sdk"
-	"github.com/nagatha/nagatha-runtime/sdk/process"
 	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
 )
 
-func TestMain(m *testing.M) {
-	process.Supervise()
-	if part := os.Getenv("TEST_SERVER"); part != "" {
-		serverMain(part)
+// testEverything is what the real server-everything must do on any transport.
+func testEverything(t *testing.T, p plugin) {
+	host := sdktest.NewHost()
+	tools := p.tools("everything", host)
+	echo := tools["echo"]
+	if len(tools) < 5 || echo.Server != "everything" || echo.Description == "" || !echo.Enabled || len(echo.Hash) != 64 || echo.InputSchema == nil {
+		t.Fatalf("%d tools; echo: %+v", len(tools), echo)
 	}
-	goleak.VerifyTestMain(m)
-}
-
-// serverMain plays servers that misbehave.
-func serverMain(part string) {
-	switch part {
-	case "silent":
-		select {}
-	case "exits":
-		fmt.Fprintln(os.Stderr, "no licence found")
-		os.Exit(7)
-	case "noisy", "slow":
-		for sc := bufio.NewScanner(os.Stdin); sc.Scan(); {
-			fmt.Println("[debug] got a line")
-			var req struct {
-				ID     json.RawMessage `json:"id"`
-				Method string          `json:"method"`
-			}
-			_ = json.Unmarshal(sc.Bytes(), &req)
-			reply := func(result string) { fmt.Printf("{\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":%s}\n", req.ID, result) }
-			switch req.Method {
-			case "initialize":
-				reply(`{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"noisy","version":"1"}}`)
-			case "tools/list":
-				fmt.Println("{ not json")
-				reply(`{"tools":[{"name":"hello","inputSchema":{"type":"object"}}]}`)
-			case "tools/call":
-				if part == "noisy" {
-					reply(`{"content":[{"type":"text","text":"hi"}]}`)
-				}
-			default:
-				if req.ID != nil {
-					fmt.Printf("{\"jsonrpc\":\"2.0\",\"id\":%s,\"error\":{\"code\":-32601,\"message\":\"no such method\"}}\n", req.ID)
-				}
-			}
-		}
+	if got := p.call("everything", "echo", `{"message":"hello"}`, host); len(got.Content) != 1 || !strings.Contains(got.text(), "hello") || got.IsError {
+		t.Errorf("echo: %+v", got)
 	}
-	os.Exit(0)
-}
-
-var npm = sync.OnceValue(func() error {
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return err
-		}
-	}
-	if _, err := os.Stat(everything); err == nil {
-		return nil
-	}
-	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	cmd.Dir = "testdata/npm"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	return nil
-})
-
-const everything = "testdata/npm/node_modules/@modelcontextprotocol/server-everything/dist/index.js"
-
-// needNode installs the real servers, or skips: in CI a skip is a failure.
-func needNode(t *testing.T) {
-	t.Helper()
-	if err := npm(); err != nil {
-		if os.Getenv("NAGATHA_NO_SKIP") != "" {
-			t.Fatalf("needs Node and npm: %v", err)
-		}
-		t.Skipf("SKIPPED: needs Node and npm: %v", err)
-	}
-}
-
-type plugin struct {
-	*testing.T
-	sdk.Plugin
-}
-
-// start configures a plugin in this process.
-func start(t *testing.T, servers map[string]serverConfig) plugin {
-	t.Helper()
-	p := newPlugin()
-	config, err := json.Marshal(map[string]any{"servers": servers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	if err := p.(sdk.Configurer).Configure(t.Context(), config); err != nil {
-		t.Fatal(err)
-	}
-	if d := time.Since(begin); d > time.Second {
-		t.Errorf("configuring took %v", d)
-	}
-	t.Cleanup(func() {
-		if err := p.(interface{ Close() error }).Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return plugin{t, p}
-}
-
-func real() map[string]serverConfig {
-	return map[string]serverConfig{"everything": {Command: []string{"node", everything}}}
-}
-
-func fake(part string) serverConfig {
-	self, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
-	return serverConfig{Command: []string{self}, Env: map[string]string{"TEST_SERVER": part}}
-}
-
-func (p plugin) run(ctx context.Context, kind, payload string, host sdk.Host, result any) error {
-	p.Helper()
-	b, err := p.Handle(ctx, sdktest.Task("mcp."+kind, payload), host)
-	if err == nil && result != nil {
-		err = json.Unmarshal(b, result)
-	}
-	return err
-}
-
-type called struct {
-	Content []struct{ Type, Text string }
-	IsError bool `json:"is_error"`
-}
-
-func TestEverything(t *testing.T) {
-	needNode(t)
-	p := start(t, real())
-	var list struct{ Tools []toolInfo }
-	if err := p.run(t.Context(), "list_tools", `{}`, sdktest.NewHost(), &list); err != nil || len(list.Tools) < 5 || list.Tools[0].Server != "everything" {
-		t.Fatalf("%d tools, %v", len(list.Tools), err)
-	}
-	var got called
-	err := p.run(t.Context(), "call_tool", `{"server":"everything","tool":"echo","arguments":{"message":"hello"}}`, sdktest.NewHost(), &got)
-	if err != nil || len(got.Content) != 1 || !strings.Contains(got.Content[0].Text, "hello") || got.IsError {
-		t.Errorf("echo: %+v, %v", got, err)
+	if got := p.call("everything", "get-structured-content", `{"location":"Chicago"}`, host); got.Structured == nil {
+		t.Errorf("structured content: %+v", got)
 	}
 	// A tool's own error is a result.
-	err = p.run(t.Context(), "call_tool", `{"server":"everything","tool":"echo","arguments":{"nonsense":1}}`, sdktest.NewHost(), &got)
-	if err != nil || !got.IsError {
-		t.Errorf("bad arguments: %+v, %v", got, err)
+	if got := p.call("everything", "echo", `{"nonsense":1}`, host); !got.IsError {
+		t.Errorf("bad arguments: %+v", got)
 	}
 	for payload, want := range map[string]string{
 		`{"server":"nobody","tool":"echo"}`:       "configured are: everything",
 		`{"server":"everything","tool":"nosuch"}`: "it has: ",
 	} {
-		err := p.run(t.Context(), "call_tool", payload, sdktest.NewHost(), nil)
-		if e := sdk.AsError(err); e == nil || e.Code != sdk.CodeNotFound || e.Retryable || !strings.Contains(e.Message, want) {
-			t.Errorf("%s: %v", payload, err)
+		err := p.run(t.Context(), "call_tool", payload, host, nil)
+		if wants(t, err, sdk.CodeNotFound, want); sdk.AsError(err).Retryable {
+			t.Errorf("%s: retryable", payload)
 		}
 	}
+	testResources(t, p, host)
 	var health struct {
 		Status struct{ Connected, Failed, Total_tools int } `json:"mcp_status"`
 	}
-	if err := p.run(t.Context(), "check_health", `{}`, sdktest.NewHost(), &health); err != nil || health.Status.Connected != 1 || health.Status.Total_tools != len(list.Tools) {
-		t.Errorf("health: %+v, %v", health, err)
+	if p.must("check_health", `{}`, host, &health); health.Status.Connected != 1 || health.Status.Total_tools != len(tools) {
+		t.Errorf("health: %+v", health)
+	}
+	var test struct {
+		Connected    bool
+		Tools        int      `json:"tools_count"`
+		Protocol     string   `json:"protocol_version"`
+		Server       string   `json:"server_info"`
+		Capabilities []string `json:"capabilities"`
+	}
+	if p.must("test_connection", `{"server":"everything"}`, host, &test); !test.Connected || test.Tools != len(tools) || test.Protocol != oldEra || !strings.Contains(test.Server, "everything") ||
+		!strings.Contains(strings.Join(test.Capabilities, " "), "prompts resources tools") {
+		t.Errorf("test_connection: %+v", test)
+	}
+	host = sdktest.NewHost()
+	p.call("everything", "trigger-long-running-operation", `{"duration":1,"steps":4}`, host)
+	// The server may send the last one after the result.
+	if lines := host.Lines(); len(lines) < 3 || !strings.HasPrefix(lines[0], "progress 1/4") {
+		t.Errorf("said %q", lines)
+	}
+}
+
+func testResources(t *testing.T, p plugin, host sdk.Host) {
+	var list struct {
+		Resources, Templates []resource
+	}
+	p.must("list_resources", `{}`, host, &list)
+	if len(list.Resources) == 0 || len(list.Templates) == 0 || list.Resources[0].Server != "everything" {
+		t.Fatalf("resources: %+v", list)
+	}
+	var read struct{ Contents []struct{ URI, Text string } }
+	p.must("read_resource", `{"server":"everything","uri":"`+list.Resources[0].URI+`"}`, host, &read)
+	if len(read.Contents) != 1 || read.Contents[0].Text == "" || read.Contents[0].URI != list.Resources[0].URI {
+		t.Errorf("resource: %+v", read)
+	}
+	var blob struct{ Contents []content }
+	p.must("read_resource", `{"server":"everything","uri":"demo://resource/dynamic/blob/1"}`, host, &blob)
+	if len(blob.Contents) != 1 || len(blob.Contents[0].Blob) == 0 || blob.Contents[0].Text != nil {
+		t.Errorf("blob: %+v", blob)
+	}
+	if err := p.run(t.Context(), "read_resource", `{"server":"everything","uri":"demo://nowhere"}`, host, nil); sdk.CodeOf(err) != sdk.CodeHandlerError {
+		t.Errorf("a resource that is not there: %v", err)
+	}
+	var prompts struct{ Prompts []prompt }
+	p.must("list_prompts", `{"server":"everything"}`, host, &prompts)
+	i := 0
+	for i < len(prompts.Prompts) && prompts.Prompts[i].Name != "args-prompt" {
+		i++
+	}
+	if i == len(prompts.Prompts) || len(prompts.Prompts[i].Arguments) == 0 {
+		t.Fatalf("prompts: %+v", prompts)
+	}
+	var got struct {
+		Messages []struct {
+			Role    string
+			Content struct{ Text string }
+		}
+	}
+	p.must("get_prompt", `{"server":"everything","prompt":"args-prompt","arguments":{"city":"Berlin"}}`, host, &got)
+	if len(got.Messages) == 0 || got.Messages[0].Role != "user" || !strings.Contains(got.Messages[0].Content.Text, "Berlin") {
+		t.Errorf("prompt: %+v", got)
+	}
+}
+
+func TestEverything(t *testing.T) {
+	needNode(t)
+	testEverything(t, start(t, real()))
+}
+
+// The other real servers, all at once.
+func TestRealServers(t *testing.T) {
+	needNode(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/note.txt", []byte("remember the milk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	memory := node("memory")
+	memory.Env = map[string]string{"MEMORY_FILE_PATH": dir + "/memory.jsonl"}
+	p := start(t, map[string]serverConfig{"files": node("filesystem", dir), "memory": memory, "thinking": node("sequential-thinking")})
+	host := sdktest.NewHost()
+	var list struct{ Tools []tool }
+	p.must("list_tools", `{}`, host, &list)
+	count := map[string]int{}
+	for _, tool := range list.Tools {
+		count[tool.Server]++
+	}
+	if count["files"] < 10 || count["memory"] < 5 || count["thinking"] != 1 {
+		t.Errorf("tools: %v", count)
+	}
+	if got := p.call("files", "read_text_file", `{"path":"`+dir+`/note.txt"}`, host); !strings.Contains(got.text(), "the milk") {
+		t.Errorf("files: %+v", got)
+	}
+	if a := p.tools("files", host)["read_text_file"].Annotations; !a.ReadOnly || !a.Idempotent || a.Destructive {
+		t.Errorf("annotations of read_text_file: %+v", a)
+	}
+	if a := p.tools("files", host)["write_file"].Annotations; a.ReadOnly || !a.Destructive {
+		t.Errorf("annotations of write_file: %+v", a)
+	}
+	p.call("memory", "create_entities", `{"entities":[{"name":"Bob","entityType":"person","observations":["works at Acme"]}]}`, host)
+	if got := p.call("memory", "search_nodes", `{"query":"Bob"}`, host); !strings.Contains(got.text(), "Acme") {
+		t.Errorf("memory: %+v", got)
+	}
+	if got := p.call("thinking", "sequentialthinking", `{"thought":"one","nextThoughtNeeded":false,"thoughtNumber":1,"totalThoughts":1}`, host); got.IsError {
+		t.Errorf("thinking: %+v", got)
+	}
+	// What memory has is in its file, so a new process knows it too.
+	kill(t, "server-memory")
+	eventually(t, "the end of memory's session is noticed", func() bool { return p.state("memory").Restarts == 1 })
+	if got := p.call("memory", "search_nodes", `{"query":"Bob"}`, host); !strings.Contains(got.text(), "Acme") {
+		t.Errorf("memory, killed: %+v", got)
 	}
 }
 
@@ -192,7 +168,7 @@ func TestParallelCalls(t *testing.T) {
 		wg.Go(func() {
 			var got called
 			err := p.run(t.Context(), "call_tool", fmt.Sprintf(`{"server":"everything","tool":"echo","arguments":{"message":"<%d>"}}`, i), sdktest.NewHost(), &got)
-			if err != nil || len(got.Content) == 0 || !strings.Contains(got.Content[0].Text, fmt.Sprintf("<%d>", i)) {
+			if err != nil || !strings.Contains(got.text(), fmt.Sprintf("<%d>", i)) {
 				t.Errorf("call %d: %+v, %v", i, got, err)
 			}
 		})
@@ -200,60 +176,29 @@ func TestParallelCalls(t *testing.T) {
 	wg.Wait()
 }
 
-const long = `{"server":"everything","tool":"trigger-long-running-operation","arguments":{"duration":%d,"steps":%d}}`
-
-func TestProgress(t *testing.T) {
-	needNode(t)
-	p := start(t, real())
-	host := sdktest.NewHost()
-	if err := p.run(t.Context(), "call_tool", fmt.Sprintf(long, 1, 4), host, nil); err != nil {
-		t.Fatal(err)
-	}
-	// The server may send the last one after the result.
-	if lines := host.Lines(); len(lines) < 3 || !strings.HasPrefix(lines[0], "progress 1/4") {
-		t.Errorf("said %q", lines)
-	}
-}
+const long = `{"server":"everything","tool":"trigger-long-running-operation","arguments":{"duration":60,"steps":600}}`
 
 func TestKilledServer(t *testing.T) {
 	needNode(t)
 	p := start(t, real())
 	host := sdktest.NewHost()
 	done := make(chan error, 1)
-	go func() { done <- p.run(context.Background(), "call_tool", fmt.Sprintf(long, 60, 600), host, nil) }()
+	go func() { done <- p.run(context.Background(), "call_tool", long, host, nil) }()
 	<-host.Heard()
 	kill(t, "server-everything")
 	select {
 	case err := <-done:
-		if e := sdk.AsError(err); e == nil || e.Code != sdk.CodeUnavailable || !e.Retryable || !strings.Contains(e.Message, "killed") {
+		if wants(t, err, sdk.CodeUnavailable, "killed"); !sdk.AsError(err).Retryable {
 			t.Errorf("the call that was under way: %v", err)
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the call hangs")
 	}
-	var got called
-	if err := p.run(t.Context(), "call_tool", `{"server":"everything","tool":"echo","arguments":{"message":"again"}}`, host, &got); err != nil || len(got.Content) == 0 {
-		t.Errorf("the next call: %+v, %v", got, err)
+	if got := p.call("everything", "echo", `{"message":"again"}`, host); got.IsError {
+		t.Errorf("the next call: %+v", got)
 	}
-	var list struct{ Servers []status }
-	if err := p.run(t.Context(), "servers", `{}`, host, &list); err != nil || list.Servers[0].State != "connected" || list.Servers[0].Restarts != 1 {
-		t.Errorf("servers: %+v, %v", list, err)
-	}
-}
-
-// kill ends this process's child that has a word in its command line.
-func kill(t *testing.T, word string) {
-	t.Helper()
-	out, err := exec.Command("pgrep", "-P", fmt.Sprint(os.Getpid()), "-f", word).Output()
-	if err != nil {
-		t.Fatalf("find %s: %v", word, err)
-	}
-	var pid int
-	if _, err := fmt.Sscan(string(out), &pid); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+	if s := p.state("everything"); s.State != "connected" || s.Restarts != 1 {
+		t.Errorf("it is %+v", s)
 	}
 }
 
@@ -264,12 +209,10 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("not needed any more")
 	go func() { <-host.Heard(); cancel(why) }()
-	if err := p.run(ctx, "call_tool", fmt.Sprintf(long, 60, 600), host, nil); !errors.Is(err, why) {
+	if err := p.run(ctx, "call_tool", long, host, nil); !errors.Is(err, why) {
 		t.Errorf("got %v", err)
 	}
-	if err := p.run(t.Context(), "call_tool", `{"server":"everything","tool":"echo","arguments":{"message":"x"}}`, host, nil); err != nil {
-		t.Errorf("the next call: %v", err)
-	}
+	p.call("everything", "echo", `{"message":"x"}`, host)
 }
 
 func TestTimeouts(t *testing.T) {
@@ -278,78 +221,117 @@ func TestTimeouts(t *testing.T) {
 	p := start(t, map[string]serverConfig{"silent": silent, "slow": fake("slow")})
 	begin := time.Now()
 	err := p.run(t.Context(), "call_tool", `{"server":"silent","tool":"x","timeout":"3s"}`, sdktest.NewHost(), nil)
-	if e := sdk.AsError(err); e == nil || e.Code != sdk.CodeUnavailable || !strings.Contains(e.Message, "within 300ms") {
-		t.Errorf("silent: %v", err)
-	}
+	wants(t, err, sdk.CodeUnavailable, "within 300ms")
 	err = p.run(t.Context(), "call_tool", `{"server":"slow","tool":"hello","timeout":"200ms"}`, sdktest.NewHost(), nil)
-	if e := sdk.AsError(err); e == nil || e.Code != sdk.CodeTimeout || !strings.Contains(e.Message, "within 200ms") {
-		t.Errorf("slow: %v", err)
-	}
+	wants(t, err, sdk.CodeTimeout, "within")
 	if d := time.Since(begin); d > 10*time.Second {
 		t.Errorf("it took %v", d)
 	}
 }
 
+// A server that falls silent while it has nothing to do is started again.
+func TestMuteServer(t *testing.T) {
+	mute := fake("mute")
+	mute.ListTimeout = sdk.Duration(300 * time.Millisecond)
+	p := start(t, map[string]serverConfig{"mute": mute})
+	host := sdktest.NewHost()
+	if got := p.call("mute", "hello", `{}`, host); got.text() != "hi" {
+		t.Errorf("got %+v", got)
+	}
+	var health struct {
+		Status struct {
+			Failed [][2]string `json:"failed_servers"`
+		} `json:"mcp_status"`
+	}
+	if p.must("check_health", `{}`, host, &health); len(health.Status.Failed) != 1 || !strings.Contains(health.Status.Failed[0][1], "no answer within 300ms") {
+		t.Errorf("health: %+v", health)
+	}
+	eventually(t, "it is started again", func() bool { s := p.state("mute"); return s.Restarts == 1 && s.State == "connected" })
+}
+
+// An old server that leaves the new era's first question unanswered is asked in the
+// old way the next time.
+func TestShyServer(t *testing.T) {
+	shy := fake("shy")
+	shy.ConnectTimeout = sdk.Duration(time.Second)
+	p := start(t, map[string]serverConfig{"shy": shy})
+	eventually(t, "it is connected", func() bool { return p.state("shy").State == "connected" })
+	if s := p.state("shy"); s.Protocol != "2025-06-18" {
+		t.Errorf("it is %+v", s)
+	}
+}
+
 func TestNoisyServer(t *testing.T) {
 	p := start(t, map[string]serverConfig{"noisy": fake("noisy")})
+	host := sdktest.NewHost()
 	for range 3 {
-		var got called
-		if err := p.run(t.Context(), "call_tool", `{"server":"noisy","tool":"hello"}`, sdktest.NewHost(), &got); err != nil || got.Content[0].Text != "hi" {
-			t.Fatalf("got %+v, %v", got, err)
+		if got := p.call("noisy", "hello", `{}`, host); got.text() != "hi" {
+			t.Fatalf("got %+v", got)
 		}
+	}
+	// 20 MiB on one line are too much for a result, and no harm to the session.
+	err := p.run(t.Context(), "call_tool", `{"server":"noisy","tool":"big"}`, host, nil)
+	if wants(t, err, sdk.CodeLimitExceeded, "ask it for less"); sdk.AsError(err).Retryable {
+		t.Error("retryable")
+	}
+	if got := p.call("noisy", "empty", `{}`, host); got.Content == nil || len(got.Content) != 0 {
+		t.Errorf("a result of nothing: %+v", got)
+	}
+	err = p.run(t.Context(), "call_tool", `{"server":"noisy","tool":"refuse"}`, host, nil)
+	wants(t, err, sdk.CodeHandlerError, "not like this (-32602)")
+	if s := p.state("noisy"); s.Restarts != 0 || s.State != "connected" {
+		t.Errorf("it is %+v", s)
 	}
 }
 
 func TestServersThatDoNotStart(t *testing.T) {
 	p := start(t, map[string]serverConfig{"exits": fake("exits"), "missing": {Command: []string{"/no/such/program"}}, "cat": {Command: []string{"cat"}}})
 	for server, want := range map[string][]string{"exits": {"exit status 7", "no licence found"}, "missing": {"no such file"}, "cat": {"connect"}} {
-		err := p.run(t.Context(), "call_tool", `{"server":"`+server+`","tool":"x"}`, sdktest.NewHost(), nil)
-		e := sdk.AsError(err)
-		if e == nil || e.Code != sdk.CodeUnavailable {
-			t.Errorf("%s: %v", server, err)
-			continue
-		}
-		for _, w := range want {
-			if !strings.Contains(e.Message, w) {
-				t.Errorf("%s: want %q in %s", server, w, e.Message)
-			}
-		}
+		wants(t, p.run(t.Context(), "call_tool", `{"server":"`+server+`","tool":"x"}`, sdktest.NewHost(), nil), sdk.CodeUnavailable, want...)
 	}
 	var health struct {
 		Status struct{ Failed int } `json:"mcp_status"`
 	}
-	if err := p.run(t.Context(), "check_health", `{}`, sdktest.NewHost(), &health); err != nil || health.Status.Failed != 3 {
-		t.Errorf("health: %+v, %v", health, err)
+	if p.must("check_health", `{}`, sdktest.NewHost(), &health); health.Status.Failed != 3 {
+		t.Errorf("health: %+v", health)
 	}
-}
-
-func TestBadConfig(t *testing.T) {
-	for _, c := range []string{`{"servers":{"a":{"command":[]}}}`, `{"servers":{"a":{"comand":["x"]}}}`, `{"servers":{"a":{"command":["x"],"call_timeout":"soon"}}}`} {
-		if err := newPlugin().(sdk.Configurer).Configure(t.Context(), json.RawMessage(c)); err == nil {
-			t.Errorf("%s passed", c)
-		}
+	var test struct {
+		Connected bool
+		Error     string
+	}
+	if p.must("test_connection", `{"server":"exits"}`, sdktest.NewHost(), &test); test.Connected || !strings.Contains(test.Error, "no licence found") {
+		t.Errorf("test_connection: %+v", test)
 	}
 }
 
 func TestCloseLeavesNothing(t *testing.T) {
-	p := start(t, map[string]serverConfig{"deaf": {Command: []string{"sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 301"}, ConnectTimeout: sdk.Duration(200 * time.Millisecond)}})
+	// Commands of this process's own: others run the same test.
+	deaf, grandchild := fmt.Sprintf("sleep 3%d", os.Getpid()), fmt.Sprintf("sleep 4%d", os.Getpid())
+	parent := fake("parent")
+	parent.Env["TEST_COMMAND"] = grandchild
+	p := start(t, map[string]serverConfig{"parent": parent,
+		"deaf": {Command: []string{"sh", "-c", "trap '' TERM; " + deaf}, ConnectTimeout: sdk.Duration(200 * time.Millisecond)}})
+	if got := p.call("parent", "hello", `{}`, sdktest.NewHost()); got.text() != "started" {
+		t.Fatalf("got %+v", got)
+	}
+	if err := exec.Command("pgrep", "-f", grandchild).Run(); err != nil {
+		t.Fatalf("no %s: %v", grandchild, err)
+	}
 	_ = p.run(t.Context(), "call_tool", `{"server":"deaf","tool":"x","timeout":"2s"}`, sdktest.NewHost(), nil)
 	if err := p.Plugin.(interface{ Close() error }).Close(); err != nil {
 		t.Error(err)
 	}
-	if out, err := exec.Command("pgrep", "-f", "sleep 301").Output(); err == nil {
-		t.Errorf("still there: %s", out)
+	for _, command := range []string{deaf, grandchild} {
+		if out, err := exec.Command("pgrep", "-f", command).Output(); err == nil {
+			t.Errorf("%s is still there: %s", command, out)
+		}
 	}
 }
 
 // The real carrier, and the conformance suite.
 func TestAsProcess(t *testing.T) {
 	needNode(t)
-	abs, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := fmt.Sprintf(`{"servers":{"everything":{"command":["node",%q]}}}`, abs+"/"+everything)
+	config := fmt.Sprintf(`{"servers":{"everything":{"command":["node",%q]}}}`, script("everything"))
 	sdktest.Carriers(t, "github.com/nagatha/nagatha-runtime/plugins/mcp", sdktest.Options{ProcessOnly: true, Config: json.RawMessage(config),
 		Env: []string{"PATH=" + os.Getenv("PATH")}}, func(t *testing.T, p sdktest.Plugin) {
 		sdktest.Conformance(t, p)

@@ -2,17 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -22,68 +17,87 @@ import (
 type server struct {
 	name string
 	cfg  serverConfig
+	news *journal
 	poke chan struct{} // capacity 1: somebody waits, so do not
+	stop context.CancelFunc
 
 	mu          sync.Mutex
-	session     *mcp.ClientSession // nil while there is none
-	child       *child
+	link        *link         // nil while there is none
 	err         error         // why there is none
-	changed     chan struct{} // closed and replaced whenever session or err changes
+	changed     chan struct{} // closed and replaced whenever link, err, or busy's being 0 changes
 	tries       int           // connects that have come to an end
 	connectedAt sdk.Time
 	restarts    int
-	known       map[string]bool // the tools of the last list
+	tools       []tool            // of the link; what the configuration denies is left out
+	hashes      map[string]string // of the last list of tools, also of an earlier link
+	busy        int               // requests under way
+	old         bool              // the next handshake offers the older era
 
 	progress sync.Map // progress token → func(*mcp.ProgressNotificationParams)
 	tokens   int64
 }
 
-func newServer(name string, cfg serverConfig) *server {
-	for v, d := range map[*sdk.Duration]time.Duration{
-		&cfg.ConnectTimeout: 15 * time.Second, &cfg.ListTimeout: 10 * time.Second, &cfg.CallTimeout: time.Minute,
-	} {
-		if *v <= 0 {
-			*v = sdk.Duration(d)
-		}
-	}
-	return &server{name: name, cfg: cfg, poke: make(chan struct{}, 1), changed: make(chan struct{})}
+func newServer(name string, cfg serverConfig, news *journal) *server {
+	return &server{name: name, cfg: cfg, news: news, poke: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
 // status is what mcp.servers tells of a server.
 type status struct {
 	Name        string   `json:"name"`
-	State       string   `json:"state"` // connecting, connected, failed
+	Transport   string   `json:"transport"` // stdio, http
+	State       string   `json:"state"`     // connecting, connected, failed
 	Error       string   `json:"error"`
 	Tools       int      `json:"tools"`
 	Restarts    int      `json:"restarts"`
 	ConnectedAt sdk.Time `json:"connected_at"`
+	Protocol    string   `json:"protocol_version"`
+	Server      string   `json:"server_info"`
+}
+
+func (s *server) transport() string {
+	if s.cfg.URL != "" {
+		return "http"
+	}
+	return "stdio"
 }
 
 func (s *server) status() status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := status{Name: s.name, State: "connecting", Tools: len(s.known), Restarts: s.restarts, ConnectedAt: s.connectedAt}
+	st := status{Name: s.name, Transport: s.transport(), State: "connecting", Tools: len(s.tools), Restarts: s.restarts, ConnectedAt: s.connectedAt}
 	switch {
-	case s.session != nil:
+	case s.link != nil:
 		st.State = "connected"
+		st.Protocol, st.Server = s.link.speaks()
 	case s.err != nil:
 		st.State, st.Error = "failed", s.err.Error()
 	}
 	return st
 }
 
-// supervise keeps a session with the server until ctx ends. After a failure the
-// wait doubles, with jitter, from 250 ms to 30 s; the first is none, and whoever
-// needs the server cuts it short.
+// The wait before the next handshake doubles, with jitter; the first is none, and
+// whoever needs the server cuts it short.
+const (
+	minWait = 250 * time.Millisecond
+	maxWait = 30 * time.Second
+	// steady is how long a session must have lasted for the waits to start over.
+	steady = time.Minute
+	// settle is how long a server's notices that its tools changed are gathered:
+	// some send several at once.
+	settle = 250 * time.Millisecond
+)
+
+// supervise keeps a session with the server until ctx ends.
 func (s *server) supervise(ctx context.Context) {
 	wait := time.Duration(0)
 	for ctx.Err() == nil {
-		session, c, err := s.connect(ctx)
-		s.set(session, c, err)
-		if err == nil {
+		l, err := s.connect(ctx)
+		if err != nil {
+			s.failed(err)
+		} else {
 			began := time.Now()
-			s.lost(c, s.watch(ctx, session, c))
-			if time.Since(began) > time.Minute {
+			s.lost(l, s.watch(ctx, l))
+			if time.Since(began) > steady {
 				wait = 0
 			}
 		}
@@ -94,53 +108,102 @@ func (s *server) supervise(ctx context.Context) {
 		case <-s.poke:
 		}
 		t.Stop()
-		wait = min(max(2*wait, 250*time.Millisecond), 30*time.Second)
+		wait = min(max(2*wait, minWait), maxWait)
 	}
-	s.set(nil, nil, errors.New("the plugin is shutting down"))
+	s.failed(errors.New("it is not configured any more, or the plugin is shutting down"))
 }
 
-// watch waits for the end of a session and says why it ended.
-func (s *server) watch(ctx context.Context, session *mcp.ClientSession, c *child) error {
-	over := make(chan struct{})
-	go func() {
-		_ = session.Wait()
-		close(over)
-	}()
-	select {
-	case <-ctx.Done():
-	case <-over:
-	case <-c.done:
+// connect makes a session and asks for the tools: a server that shakes hands and
+// says no more is of no use.
+func (s *server) connect(ctx context.Context) (*link, error) {
+	protocol := s.cfg.Protocol
+	s.mu.Lock()
+	if s.old && protocol == "" {
+		protocol = oldEra
 	}
-	_ = session.Close()
-	c.end()
-	<-over
-	return fmt.Errorf("it ended: %s", c.obituary())
-}
-
-// set notes how an attempt to connect ended.
-func (s *server) set(session *mcp.ClientSession, c *child, err error) {
+	s.mu.Unlock()
+	l, err := dial(ctx, s.cfg, protocol, s.onProgress)
+	if err != nil {
+		// The handshake of the new era begins with a question that some old
+		// servers leave unanswered.
+		s.mu.Lock()
+		s.old = errors.Is(err, errSilent) && !s.old
+		s.mu.Unlock()
+		return nil, err
+	}
+	tools, err := listTools(ctx, l, s.cfg.ListTimeout.Std())
+	if err != nil {
+		l.close()
+		return nil, l.explain("it does not tell its tools", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if session != nil {
-		s.connectedAt = sdk.Now()
+	s.link, s.err, s.connectedAt = l, nil, sdk.Now()
+	s.tries++
+	protocol, _ = l.speaks()
+	s.news.add("mcp.server.connected", s.name, map[string]any{"transport": s.transport(), "protocol_version": protocol, "tools": len(tools)})
+	s.learn(tools)
+	s.signal()
+	return l, nil
+}
+
+// oldEra is the last protocol version with a session that begins by initialize.
+const oldEra = "2025-11-25"
+
+// watch waits for the end of a session, says why it ended, and asks for the tools
+// again when the server says that they changed.
+func (s *server) watch(ctx context.Context, l *link) error {
+	gathering := time.NewTimer(settle)
+	gathering.Stop()
+	defer gathering.Stop()
+	pending := false
+	for open := true; open; {
+		select {
+		case <-ctx.Done():
+			open = false
+		case <-l.over:
+			open = false
+		case <-l.gone():
+			open = false
+		case <-l.changed:
+			if !pending {
+				pending = true
+				gathering.Reset(settle)
+			}
+		case <-gathering.C:
+			pending = false
+			// Not by list, which may wait for a session that only this makes.
+			all, err := listTools(ctx, l, s.cfg.ListTimeout.Std())
+			s.listed(l.session, all, err)
+		}
 	}
-	s.session, s.child, s.err = session, c, err
+	l.close()
+	if why := l.obituary(); why != "" {
+		return errors.New("it ended: " + why)
+	}
+	return errors.New("its session ended")
+}
+
+// failed notes that an attempt to connect failed.
+func (s *server) failed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link, s.tools, s.err = nil, nil, err
 	s.tries++
 	s.signal()
 }
 
-// lost notes that the session with a child has ended. Whoever needs the server now
-// waits for the next attempt to connect.
-func (s *server) lost(c *child, why error) {
+// lost notes that a link is of no use any more, and withdraws its tools. Whoever
+// needs the server now waits for the next attempt to connect.
+func (s *server) lost(l *link, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.child != c || c == nil {
+	if s.link != l {
 		return
 	}
-	if s.session != nil {
-		s.restarts++
-	}
-	s.session, s.err = nil, why
+	s.restarts++
+	s.link, s.tools, s.err = nil, nil, why
+	s.news.add("mcp.server.disconnected", s.name, map[string]any{"error": why.Error()})
 	s.signal()
 }
 
@@ -150,48 +213,19 @@ func (s *server) signal() {
 	s.changed = make(chan struct{})
 }
 
-// connect starts the server and shakes hands, within the connect timeout even if
-// it never says a word.
-func (s *server) connect(ctx context.Context) (*mcp.ClientSession, *child, error) {
-	c, err := startChild(s.cfg)
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout.Std())
-	defer cancel()
-	client := mcp.NewClient(&mcp.Implementation{Name: "nagatha-runtime", Version: "1.0.0"}, &mcp.ClientOptions{
-		Capabilities: &mcp.ClientCapabilities{}, // offer nothing that nobody would answer
-		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
-			if f, ok := s.progress.Load(fmt.Sprint(r.Params.ProgressToken)); ok {
-				f.(func(*mcp.ProgressNotificationParams))(r.Params)
-			}
-		},
-	})
-	session, err := client.Connect(ctx, c.transport(), nil)
-	if err != nil {
-		late := ctx.Err() != nil
-		c.end()
-		if late {
-			return nil, nil, fmt.Errorf("it did not shake hands within %s; %s", s.cfg.ConnectTimeout, c.obituary())
-		}
-		return nil, nil, fmt.Errorf("connect: %w; %s", err, c.obituary())
-	}
-	return session, c, nil
-}
-
-// live returns the session, waiting for one attempt to connect if there is none.
-func (s *server) live(ctx context.Context) (*mcp.ClientSession, *child, error) {
+// live returns the link, waiting for one attempt to connect if there is none.
+func (s *server) live(ctx context.Context) (*link, error) {
 	s.mu.Lock()
 	began := s.tries
 	for {
-		session, c, err, changed, tries := s.session, s.child, s.err, s.changed, s.tries
+		l, err, changed, tries := s.link, s.err, s.changed, s.tries
 		s.mu.Unlock()
-		if session != nil {
-			return session, c, nil
+		if l != nil {
+			return l, nil
 		}
 		// A failure that was there before is tried again; one since then stands.
 		if err != nil && tries > began {
-			return nil, nil, s.unavailable("%v", err)
+			return nil, s.unavailable("%v", err)
 		}
 		select {
 		case s.poke <- struct{}{}:
@@ -200,7 +234,7 @@ func (s *server) live(ctx context.Context) (*mcp.ClientSession, *child, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, nil, s.unavailable("it is not connected: %v", context.Cause(ctx))
+			return nil, s.unavailable("it is not connected: %v", context.Cause(ctx))
 		}
 		s.mu.Lock()
 	}
@@ -210,136 +244,33 @@ func (s *server) unavailable(format string, args ...any) error {
 	return sdk.Errorf(sdk.CodeUnavailable, "MCP server %q: %s", s.name, fmt.Sprintf(format, args...))
 }
 
-// tools asks the server for all its tools.
-func (s *server) tools(ctx context.Context) ([]toolInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout.Std()+s.cfg.ListTimeout.Std())
-	defer cancel()
-	session, c, err := s.live(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel = context.WithTimeout(ctx, s.cfg.ListTimeout.Std())
-	defer cancel()
-	var out []toolInfo
-	known := map[string]bool{}
-	for cursor := ""; ; {
-		page, err := session.ListTools(ctx, &mcp.ListToolsParams{Cursor: cursor})
-		if err != nil {
-			return nil, s.fault(ctx, c, "tools/list", s.cfg.ListTimeout.Std(), err)
+// retire lets the requests that are under way end, for a while, and stops the
+// server.
+func (s *server) retire(ctx context.Context) {
+	defer s.stop()
+	t := time.NewTimer(retireGrace)
+	defer t.Stop()
+	for {
+		s.mu.Lock()
+		busy, changed := s.busy, s.changed
+		s.mu.Unlock()
+		if busy == 0 {
+			return
 		}
-		for _, t := range page.Tools {
-			out = append(out, toolInfo{s.name, t.Name, t.Description, t.InputSchema})
-			known[t.Name] = true
-		}
-		if cursor = page.NextCursor; cursor == "" || len(out) > maxTools {
-			break
+		select {
+		case <-changed:
+		case <-t.C:
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
-	s.mu.Lock()
-	s.known = known
-	s.mu.Unlock()
-	return out, nil
 }
 
-// maxTools is where a server that never ends its list is cut off.
-const maxTools = 10_000
+const retireGrace = 10 * time.Second
 
-// has reports whether the server has a tool, asking it if need be.
-func (s *server) has(ctx context.Context, tool string) (bool, []string, error) {
-	s.mu.Lock()
-	ok := s.known[tool]
-	s.mu.Unlock()
-	if ok {
-		return true, nil, nil
+func (s *server) onProgress(p *mcp.ProgressNotificationParams) {
+	if f, ok := s.progress.Load(fmt.Sprint(p.ProgressToken)); ok {
+		f.(func(*mcp.ProgressNotificationParams))(p)
 	}
-	if _, err := s.tools(ctx); err != nil {
-		return false, nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known[tool], slices.Sorted(maps.Keys(s.known)), nil
-}
-
-// callResult is the result of mcp.call_tool.
-type callResult struct {
-	Content    json.RawMessage `json:"content"`
-	Structured any             `json:"structured,omitempty"`
-	IsError    bool            `json:"is_error"`
-}
-
-// maxResult leaves room below the runtime's cap on results, so that the error can
-// say what to do.
-const maxResult = 250 << 10
-
-func (s *server) call(ctx context.Context, host sdk.Host, tool string, arguments json.RawMessage, timeout time.Duration) (any, error) {
-	if timeout == 0 {
-		timeout = s.cfg.CallTimeout.Std()
-	}
-	outer := ctx
-	ctx, cancel := context.WithTimeout(ctx, min(timeout, maxCall))
-	defer cancel()
-	ok, have, err := s.has(ctx, tool)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, sdk.Errorf(sdk.CodeNotFound, "MCP server %q has no tool %q; it has: %s", s.name, tool, orNone(have))
-	}
-	session, c, err := s.live(ctx)
-	if err != nil {
-		return nil, err
-	}
-	params := &mcp.CallToolParams{Name: tool}
-	if len(arguments) > 0 {
-		params.Arguments = arguments
-	}
-	token := s.follow(host)
-	defer s.progress.Delete(token) // what comes late is nobody's
-	params.SetProgressToken(token)
-	r, err := session.CallTool(ctx, params)
-	if outer.Err() != nil {
-		return nil, context.Cause(outer) // cancelled: the SDK has told the server
-	}
-	if err != nil {
-		return nil, s.fault(ctx, c, "tool "+tool, timeout, err)
-	}
-	content, err := json.Marshal(r.Content)
-	if err != nil {
-		return nil, s.unavailable("tool %s: its content cannot be read: %v", tool, err)
-	}
-	if r.Content == nil {
-		content = json.RawMessage("[]")
-	}
-	if len(content) > maxResult {
-		return nil, sdk.Permanent(sdk.Errorf(sdk.CodeLimitExceeded, "MCP server %q: tool %s returned %d bytes, at most %d fit in a result; ask it for less",
-			s.name, tool, len(content), maxResult))
-	}
-	return callResult{content, r.StructuredContent, r.IsError}, nil
-}
-
-// follow makes a progress token whose notifications go to host.
-func (s *server) follow(host sdk.Host) string {
-	s.mu.Lock()
-	s.tokens++
-	token := fmt.Sprintf("%s-%d", s.name, s.tokens)
-	s.mu.Unlock()
-	s.progress.Store(token, func(p *mcp.ProgressNotificationParams) { host.Progress(p.Progress, p.Total, p.Message) })
-	return token
-}
-
-// fault tells a server that is slow from one that refuses and one that is gone.
-func (s *server) fault(ctx context.Context, c *child, what string, timeout time.Duration, err error) error {
-	var refused *jsonrpc.Error
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return sdk.Errorf(sdk.CodeTimeout, "MCP server %q: %s: no answer within %s", s.name, what, sdk.Duration(timeout))
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.As(err, &refused) && !strings.Contains(err.Error(), "client is closing"):
-		return sdk.Permanent(sdk.Errorf(sdk.CodeHandlerError, "MCP server %q: %s: %s (%d)", s.name, what, refused.Message, refused.Code))
-	}
-	// The stream broke. What the process says of itself comes a moment later.
-	c.end()
-	s.lost(c, err)
-	return s.unavailable("%s: the connection broke: %v; %s", what, err, c.obituary())
 }

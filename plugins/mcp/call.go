@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// callResult is the result of mcp.call_tool.
+type callResult struct {
+	Content    json.RawMessage `json:"content"`
+	Structured any             `json:"structured,omitempty"`
+	IsError    bool            `json:"is_error"`
+}
+
+// call is the kind mcp.call_tool.
+func (p *pool) call(ctx context.Context, host sdk.Host, in struct {
+	Server    string          `json:"server"`
+	Tool      string          `json:"tool"`
+	Arguments json.RawMessage `json:"arguments"`
+	Timeout   sdk.Duration    `json:"timeout"`
+}) (any, error) {
+	s, err := p.find(in.Server)
+	if err != nil {
+		return nil, err
+	}
+	if in.Timeout < 0 {
+		return nil, sdk.Invalid("timeout", "must be more than 0s")
+	}
+	timeout := min(in.Timeout.Std(), maxCall)
+	if timeout == 0 {
+		timeout = s.cfg.CallTimeout.Std()
+	}
+	// The whole must be over in time, the wait for the server included.
+	begun := time.Now()
+	waiting, stop := context.WithTimeout(ctx, timeout)
+	t, err := s.find(waiting, in.Tool)
+	stop()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.usable(ctx, host, t); err != nil {
+		return nil, err
+	}
+	return s.call(ctx, host, in.Tool, in.Arguments, max(timeout-time.Since(begun), time.Millisecond))
+}
+
+func (s *server) call(ctx context.Context, host sdk.Host, tool string, arguments json.RawMessage, timeout time.Duration) (any, error) {
+	params := &mcp.CallToolParams{Name: tool}
+	if len(arguments) > 0 {
+		params.Arguments = arguments
+	}
+	token := s.follow(host)
+	defer s.progress.Delete(token) // what comes late is nobody's
+	params.SetProgressToken(token)
+	var r *mcp.CallToolResult
+	err := s.request(ctx, "tool "+tool, timeout, timeout, func(ctx context.Context, session *mcp.ClientSession) (err error) {
+		r, err = session.CallTool(ctx, params)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	content, err := json.Marshal(r.Content)
+	if err != nil {
+		return nil, s.unavailable("tool %s: its content cannot be read: %v", tool, err)
+	}
+	if r.Content == nil {
+		content = json.RawMessage("[]")
+	}
+	out := callResult{content, r.StructuredContent, r.IsError}
+	return fits(s.name, "tool "+tool+" returned", out)
+}
+
+// fits refuses what is larger than a result may be.
+func fits(server, what string, result any) (any, error) {
+	b, err := json.Marshal(result)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxResult {
+		return nil, sdk.Permanent(sdk.Errorf(sdk.CodeLimitExceeded, "MCP server %q: %s %d bytes, at most %d fit in a result; ask it for less", server, what, len(b), maxResult))
+	}
+	return json.RawMessage(b), nil
+}
+
+// follow makes a progress token whose notifications go to host.
+func (s *server) follow(host sdk.Host) string {
+	s.mu.Lock()
+	s.tokens++
+	token := fmt.Sprintf("%s-%d", s.name, s.tokens)
+	s.mu.Unlock()
+	s.progress.Store(token, func(p *mcp.ProgressNotificationParams) { host.Progress(p.Progress, p.Total, p.Message) })
+	return token
+}

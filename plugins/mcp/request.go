@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// request asks the server for something: it waits at most wait for a session, and
+// at most timeout for f, which is called again only if the server did not know the
+// session any more, and so did nothing.
+func (s *server) request(outer context.Context, what string, wait, timeout time.Duration, f func(context.Context, *mcp.ClientSession) error) error {
+	s.begin()
+	defer s.done()
+	for again := true; ; again = false {
+		waiting, stop := context.WithTimeout(outer, wait)
+		l, err := s.live(waiting)
+		stop()
+		if outer.Err() != nil {
+			return context.Cause(outer)
+		}
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(outer, timeout)
+		err = f(ctx, l.session)
+		late := errors.Is(ctx.Err(), context.DeadlineExceeded)
+		cancel()
+		switch {
+		case outer.Err() != nil:
+			return context.Cause(outer) // cancelled: the SDK has told the server
+		case err == nil:
+			return nil
+		case late:
+			return sdk.Errorf(sdk.CodeTimeout, "MCP server %q: %s: no answer within %s", s.name, what, sdk.Duration(timeout))
+		case again && l.rejected():
+			s.lost(l, err)
+			continue
+		}
+		return s.fault(l, what, err)
+	}
+}
+
+// fault tells a server that refuses from one that is gone and one that is in
+// trouble.
+func (s *server) fault(l *link, what string, err error) error {
+	var refused *jsonrpc.Error
+	answered := errors.As(err, &refused) && !strings.Contains(err.Error(), "client is closing")
+	wait := 500 * time.Millisecond // the end of the stream shows a moment later
+	if answered {
+		wait = 0
+	}
+	switch {
+	case l.dead(wait):
+		// What its process says of itself comes with its end.
+		l.end()
+		s.lost(l, err)
+		return s.unavailable("%v", l.explain(what+": the connection broke", err))
+	case answered:
+		return sdk.Permanent(sdk.Errorf(sdk.CodeHandlerError, "MCP server %q: %s: %s (%d)", s.name, what, refused.Message, refused.Code))
+	}
+	return s.unavailable("%s: %v", what, err)
+}
+
+func (s *server) begin() {
+	s.mu.Lock()
+	s.busy++
+	s.mu.Unlock()
+}
+
+func (s *server) done() {
+	s.mu.Lock()
+	s.busy--
+	if s.busy == 0 {
+		s.signal()
+	}
+	s.mu.Unlock()
+}
+
+// ask is a request with the deadlines of a list.
+func (s *server) ask(ctx context.Context, what string, f func(context.Context, *mcp.ClientSession) error) error {
+	return s.request(ctx, what, s.cfg.ConnectTimeout.Std()+s.cfg.ListTimeout.Std(), s.cfg.ListTimeout.Std(), f)
+}
+
+// isMissing reports whether a server answered that it has no such method.
+func isMissing(err error) bool {
+	var refused *jsonrpc.Error
+	return errors.As(err, &refused) && refused.Code == jsonrpc.CodeMethodNotFound
+}
