@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -199,5 +200,43 @@ func testDataPages(t *testing.T, open Open) {
 	}
 	if r, err := f.Store.KVSearch(ctx, "ns", sdk.KVSearch{Query: "large"}); err != nil || len(r.Hits) != 6 {
 		t.Errorf("%d hits, %v", len(r.Hits), err)
+	}
+}
+
+// testDataSearchPlan: how much else a plugin has stored makes a search no slower.
+// SQLite, left alone, goes through all of it and asks the index about each.
+func testDataSearchPlan(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	ctx := t.Context()
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			var writes []sdk.KVWrite
+			for j := range 100 {
+				writes = append(writes, sdk.KVWrite{Set: &sdk.KVSet{Key: fmt.Sprintf("facts/%02d/%02d", i, j), Value: json.RawMessage(`1`), Text: fmt.Sprintf("note number%d", i*100+j)}})
+			}
+			if _, err := f.Store.KVApply(ctx, "ns", runtime.Fence{}, sdk.KVApply{Writes: writes}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if _, err := f.Store.KVSet(ctx, "small", runtime.Fence{}, sdk.KVSet{Key: "facts/1", Value: json.RawMessage(`1`), Text: "note number777"}); err != nil {
+		t.Fatal(err)
+	}
+	best := func(ns string) time.Duration {
+		least := time.Hour
+		for range 5 {
+			start := time.Now()
+			r, err := f.Store.KVSearch(ctx, ns, sdk.KVSearch{Query: "number777", Prefix: "facts/"})
+			if err != nil || len(r.Hits) != 1 {
+				t.Fatalf("%d hits, %v", len(r.Hits), err)
+			}
+			least = min(least, time.Since(start))
+		}
+		return least
+	}
+	if small, large := best("small"), best("ns"); large > 10*small+100*time.Millisecond {
+		t.Errorf("among 4,000 items %v, for one %v", large, small)
 	}
 }

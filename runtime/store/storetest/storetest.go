@@ -62,6 +62,7 @@ func Run(t *testing.T, open Open) {
 		{"DataBulk", testDataBulk},
 		{"DataPages", testDataPages},
 		{"DataStamp", testDataStamp},
+		{"DataSearchPlan", testDataSearchPlan},
 		{"Commit", testCommit},
 		{"Prune", testPrune},
 		{"Steps", testSteps},
