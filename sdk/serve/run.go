@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -13,9 +14,12 @@ import (
 
 // run is one attempt in the plugin, and the Host that its handler gets.
 type run struct {
-	loop   *loop
-	id     uint64
-	cancel context.CancelCauseFunc
+	loop     *loop
+	id       uint64
+	task     *sdk.Task
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	deadline *deadline // nil: none
 
 	mu    sync.Mutex
 	last  uint64
@@ -23,6 +27,31 @@ type run struct {
 }
 
 var _ sdk.Host = (*run)(nil)
+
+// run sees the task to its end.
+func (r *run) run() {
+	payload, err := r.handle()
+	if r.deadline != nil {
+		r.deadline.end()
+	}
+	r.cancel(nil)
+	res := &wire.Result{Run: r.id, Payload: payload, Error: wire.FromError(err)}
+	if err := r.loop.conn.Send(res); err != nil {
+		// Too large to send: the run must have an end all the same.
+		r.loop.send(&wire.Result{Run: r.id, Error: wire.FromError(err)})
+	}
+}
+
+// handle calls the plugin and turns a panic into an error.
+func (r *run) handle() (payload json.RawMessage, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			stack := debug.Stack()
+			payload, err = nil, sdk.Errorf(sdk.CodeHandlerError, "panic: %v\n%s", p, stack[:min(len(stack), 4<<10)])
+		}
+	}()
+	return r.loop.plugin.Handle(r.ctx, r.task, r) // the host's end checks that it is JSON
+}
 
 // outputChunk is the most bytes of one output message; longer ones are split.
 const outputChunk = 64 << 10
@@ -84,6 +113,9 @@ func (r *run) Call(ctx context.Context, op string, request []byte) ([]byte, erro
 	r.mu.Lock()
 	r.last++
 	id := r.last
+	if r.calls == nil {
+		r.calls = map[uint64]chan *wire.Reply{}
+	}
 	r.calls[id] = ch
 	r.mu.Unlock()
 	defer func() {

@@ -17,7 +17,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -29,7 +28,7 @@ import (
 // and returns once its runs have ended, or have had [farewell] to. It returns the
 // error of a conversation that broke.
 func Loop(p sdk.Plugin, conn wire.Conn) error {
-	l := &loop{plugin: p, conn: conn, runs: map[uint64]*run{}}
+	l := &loop{plugin: p, conn: conn, runs: map[uint64]*run{}, next: make(chan *run, keep)}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	defer l.cancel(errLeaving)
 
@@ -77,9 +76,12 @@ type loop struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	mu   sync.Mutex
-	runs map[uint64]*run
-	wg   sync.WaitGroup
+	mu      sync.Mutex
+	runs    map[uint64]*run
+	idle    int  // goroutines that wait on next
+	leaving bool // no task will come any more
+	next    chan *run
+	wg      sync.WaitGroup
 }
 
 // send drops its error: a conversation that broke ends Recv as well.
@@ -92,33 +94,47 @@ func (l *loop) configure(config json.RawMessage) error {
 	return nil
 }
 
+// start gives a task to an idle goroutine, or to a new one.
 func (l *loop) start(m *wire.Task) {
-	r := &run{loop: l, id: m.Run, calls: map[uint64]chan *wire.Reply{}}
-	ctx, cancel := context.WithCancelCause(l.ctx)
-	r.cancel = cancel
-	stop := func() {}
+	r := &run{loop: l, id: m.Run, task: &m.Task}
+	r.ctx, r.cancel = context.WithCancelCause(l.ctx)
 	if m.Deadline != 0 {
-		var c context.CancelFunc
-		ctx, c = context.WithDeadline(ctx, m.Deadline.Time())
-		stop = c
+		r.deadline = &deadline{Context: r.ctx, at: m.Deadline.Time()}
+		r.ctx = r.deadline
 	}
 	l.mu.Lock()
 	l.runs[m.Run] = r
+	idle := l.idle > 0
+	if idle {
+		l.idle--
+	}
 	l.mu.Unlock()
-	task := m.Task
-	l.wg.Go(func() {
-		payload, err := r.handle(ctx, &task)
-		stop()
-		cancel(nil)
+	if idle {
+		l.next <- r
+		return
+	}
+	l.wg.Go(func() { l.work(r) })
+}
+
+// keep is how many goroutines that have run a task wait for another. A new one is not
+// cheap: its stack grows with the first task.
+const keep = 64
+
+func (l *loop) work(r *run) {
+	for r != nil {
+		r.run()
 		l.mu.Lock()
-		delete(l.runs, m.Run)
-		l.mu.Unlock()
-		res := &wire.Result{Run: m.Run, Payload: payload, Error: wire.FromError(err)}
-		if err := l.conn.Send(res); err != nil {
-			// Too large to send: the run must have an end all the same.
-			l.send(&wire.Result{Run: m.Run, Error: wire.FromError(err)})
+		delete(l.runs, r.id)
+		stay := l.idle < keep && !l.leaving
+		if stay {
+			l.idle++
 		}
-	})
+		l.mu.Unlock()
+		if !stay {
+			return
+		}
+		r = <-l.next // nil: the plugin leaves
+	}
 }
 
 func (l *loop) find(id uint64) *run {
@@ -142,6 +158,10 @@ func (l *loop) stop(m *wire.Cancel) {
 // leave ends every run and closes the plugin.
 func (l *loop) leave() {
 	l.cancel(errLeaving)
+	l.mu.Lock()
+	l.leaving = true
+	l.mu.Unlock()
+	close(l.next)
 	done := make(chan struct{})
 	go func() {
 		l.wg.Wait()
@@ -156,15 +176,4 @@ func (l *loop) leave() {
 	if c, ok := l.plugin.(io.Closer); ok {
 		_ = c.Close()
 	}
-}
-
-// handle calls the plugin and turns a panic into an error.
-func (r *run) handle(ctx context.Context, task *sdk.Task) (payload json.RawMessage, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			stack := debug.Stack()
-			payload, err = nil, sdk.Errorf(sdk.CodeHandlerError, "panic: %v\n%s", p, stack[:min(len(stack), 4<<10)])
-		}
-	}()
-	return r.loop.plugin.Handle(ctx, task, r) // the host's end checks that it is JSON
 }

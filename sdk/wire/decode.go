@@ -97,33 +97,41 @@ func DecodeFromPlugin(b []byte) (Message, error) {
 	})
 }
 
+// set is on the way of every task, in guests too, so it goes straight to its field.
 func (m *Task) set(f int, v value) {
 	t := &m.Task
-	into(f, v, 1, &m.Run)
-	into(f, v, 2, &t.ID)
-	into(f, v, 3, &t.Kind)
-	into(f, v, 4, &t.Queue)
-	into(f, v, 5, &t.Priority)
-	into(f, v, 6, (*[]byte)(&t.Payload))
-	if n := int(v.n); n >= 0 { // an uint32 that does not fit an int is none of ours
-		switch f {
-		case 7:
-			t.Life = n
-		case 8:
-			t.Attempt = n
-		case 9:
-			t.MaxAttempts = n
+	switch f {
+	case 1:
+		into(f, v, f, &m.Run)
+	case 2:
+		into(f, v, f, &t.ID)
+	case 3:
+		into(f, v, f, &t.Kind)
+	case 4:
+		into(f, v, f, &t.Queue)
+	case 5:
+		into(f, v, f, &t.Priority)
+	case 6:
+		into(f, v, f, (*[]byte)(&t.Payload))
+	case 7, 8, 9:
+		n := int(v.n)
+		if n < 0 { // an uint32 that does not fit an int is none of ours
+			return
 		}
-	}
-	into(f, v, 10, &t.CreatedAt)
-	into(f, v, 11, &t.RunAt)
-	into(f, v, 12, &t.StartedAt)
-	into(f, v, 13, &t.Deadline)
-	if f == 14 {
+		*[]*int{&t.Life, &t.Attempt, &t.MaxAttempts}[f-7] = n
+	case 10:
+		into(f, v, f, &t.CreatedAt)
+	case 11:
+		into(f, v, f, &t.RunAt)
+	case 12:
+		into(f, v, f, &t.StartedAt)
+	case 13:
+		into(f, v, f, &t.Deadline)
+	case 14:
 		t.Timeout = sdk.Duration(time.Duration(v.n) * time.Millisecond)
-	}
-	into(f, v, 15, &t.Parent)
-	if f == 16 {
+	case 15:
+		into(f, v, f, &t.Parent)
+	case 16:
 		var key, val string
 		if fields(v.b, func(f int, v value) {
 			into(f, v, 1, &key)
@@ -134,9 +142,11 @@ func (m *Task) set(f int, v value) {
 			}
 			t.Labels[key] = val
 		}
+	case 17:
+		into(f, v, f, &t.Owner)
+	case 18:
+		into(f, v, f, &m.Deadline)
 	}
-	into(f, v, 17, &t.Owner)
-	into(f, v, 18, &m.Deadline)
 }
 
 // value is one field's value: n for numbers, b for everything with a length.
