@@ -192,7 +192,7 @@ func (c *modelClient) events(r *sseReader, p replyParser, key string) error {
 		case errors.Is(err, io.EOF):
 			return c.cut("it ended before the reply did")
 		case err != nil:
-			return c.cut(err.Error())
+			return c.cut(sdk.AsError(err).Message)
 		}
 		if r.failed {
 			return c.parseFailed(&streamError{data}, key)
@@ -216,7 +216,7 @@ func (c *modelClient) document(body io.Reader, p replyParser, key string) error 
 	data, err := io.ReadAll(io.LimitReader(body, maxEvent+1))
 	switch {
 	case err != nil:
-		return c.cut(err.Error())
+		return c.cut(sdk.AsError(err).Message)
 	case len(data) > maxEvent:
 		return sdk.Errorf(sdk.CodeLimitExceeded, "the server at %s answered with more than 8 MiB", c.host)
 	}

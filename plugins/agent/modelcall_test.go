@@ -173,6 +173,9 @@ func TestRetries(t *testing.T) {
 			if len(got.waits) != tt.tries-1 || tt.waits != nil && !reflect.DeepEqual(got.waits, tt.waits) {
 				t.Errorf("waited %v", got.waits)
 			}
+			if got.err != nil && strings.Count(got.err.Error(), tt.code) != 1 {
+				t.Errorf("the code is told twice: %v", got.err)
+			}
 			if got.err != nil && sdk.AsError(got.err).After != tt.after {
 				t.Errorf("after %v", sdk.AsError(got.err).After)
 			}
