@@ -57,9 +57,9 @@ store "sqlite" {}
 # "gochannel" in memory, which forgets what was not delivered yet.
 bus "sql" {}
 
-# Tasks wait in queues: higher priority first, then who is due first. concurrency is
-# how many run at once on each runtime; all other limits hold over all runtimes on one
-# database.
+# Tasks wait in queues: higher priority first; within one the kinds take turns, and of a
+# kind who is due first starts first. concurrency is how many run at once on each
+# runtime; all other limits hold over all runtimes on one database.
 queue "default" {
   concurrency = 16
 

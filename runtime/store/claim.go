@@ -87,6 +87,7 @@ func (t *tick) claim(a *claimArg) error {
 			slots[k.Kind] = k
 		}
 		free := lane.Limit
+		t.arrange(lane.Queue, found)
 		for _, c := range found {
 			k := slots[c.kind]
 			most, limited := a.req.Plugins[k.Plugin]
@@ -105,6 +106,7 @@ func (t *tick) claim(a *claimArg) error {
 				t.keys[c.key] = true
 			}
 			tolls[i].pay(c.line)
+			t.turnsOf(lane.Queue, c.line).serve(c.kind)
 			free--
 			taken[c.kind]++
 			plugins[k.Plugin]++

@@ -88,8 +88,9 @@ type Store struct {
 
 	limits  atomic.Pointer[map[string]runtime.QueueLimits]
 	paused  atomic.Pointer[map[string]bool]
-	limited sync.Map          // queue → sdk.Time until which its rate holds it back
-	depths  map[string]*depth // the writer's
+	limited sync.Map             // queue → sdk.Time until which its rate holds it back
+	depths  map[string]*depth    // the writer's
+	turns   map[queueLine]*turns // the writer's
 
 	queue  chan *request
 	mu     sync.RWMutex // guards closed against sends to queue
@@ -120,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.OnCommit == nil {
 		cfg.OnCommit = func(runtime.Commit) {}
 	}
-	s := &Store{cfg: cfg, dialect: sqlite, stmts: map[text]statement{}, depths: map[string]*depth{}, queue: make(chan *request, maxSet), done: make(chan struct{})}
+	s := &Store{cfg: cfg, dialect: sqlite, stmts: map[text]statement{}, turns: map[queueLine]*turns{}, depths: map[string]*depth{}, queue: make(chan *request, maxSet), done: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = s.shut()

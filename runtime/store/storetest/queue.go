@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -40,6 +41,48 @@ func testOrder(t *testing.T, open Open) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("claimed %v\n   want %v", got, want)
+	}
+}
+
+// testTurns: a flood of one kind does not hold back the others of its priority, even
+// where one task runs at a time.
+func testTurns(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	submit := func(kind string, n int) {
+		for range n {
+			f.submit(f.newTask(kind))
+		}
+	}
+	claim := func(n int) string {
+		var got []byte
+		for range n {
+			c := f.claim(1, "a.a", "a.b", "a.c")
+			if len(c) != 1 {
+				t.Fatalf("claimed %d", len(c))
+			}
+			got = append(got, c[0].Task.Kind[2])
+		}
+		return string(got)
+	}
+	submit("a.a", 20)
+	submit("a.b", 2)
+	if got := claim(6); got != "ababaa" {
+		t.Errorf("claimed %s", got)
+	}
+	// Who comes late is not owed what the others had meanwhile.
+	submit("a.c", 10)
+	submit("a.b", 10)
+	if got := claim(9); strings.Count(got, "a") != 3 || strings.Count(got, "b") != 3 || strings.Count(got, "c") != 3 {
+		t.Errorf("claimed %s", got)
+	}
+	first := f.newTask("a.a")
+	first.Task.Priority = 1
+	f.submit(first)
+	if got := f.claim(1, "a.a", "a.b", "a.c"); ids(got)[0] != first.Task.ID {
+		t.Errorf("claimed %v before a higher priority", ids(got))
+	}
+	if got := f.claim(12, "a.a", "a.b", "a.c"); len(got) != 12 || got[0].Task.Kind == got[1].Task.Kind {
+		t.Errorf("claimed %v", ids(got))
 	}
 }
 

@@ -43,6 +43,7 @@ func Run(t *testing.T, open Open) {
 		{"Fence", testFence},
 		{"Caps", testCaps},
 		{"Order", testOrder},
+		{"Turns", testTurns},
 		{"Limits", testLimits},
 		{"Idempotency", testIdempotency},
 		{"Delivery", testDelivery},
