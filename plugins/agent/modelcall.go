@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -82,6 +81,7 @@ func (c *modelClient) Stream(ctx context.Context, host sdk.Host, req Request, on
 		if err == nil {
 			return b.finish(len(req.Messages)), nil
 		}
+		b.reply.Stop = ""
 		if ctx.Err() != nil {
 			return b.finish(len(req.Messages)), fmt.Errorf("model call: %w", context.Cause(ctx))
 		}
@@ -150,16 +150,14 @@ func (c *modelClient) try(ctx context.Context, host sdk.Host, req Request, key s
 	if err != nil {
 		return c.unreachable(ctx, err)
 	}
-	// The host forgets the response with the attempt, if this fails.
-	closeBody := sync.OnceFunc(func() { _ = resp.Body.Close() })
-	defer closeBody()
+	defer func() { _ = resp.Body.Close() }() // or else the host does, with the attempt
 
 	source := &watchedBody{resp.Body, func() { idle.Reset(c.config.IdleTimeout) }}
 	if resp.Status < 200 || resp.Status > 299 {
 		text, _ := io.ReadAll(io.LimitReader(source, maxErrorBody))
 		e := parseServerError(text, key)
 		err := c.refused(resp.Status, e, retryAfter(resp.Header, time.Now()))
-		if (resp.Status == 400 || resp.Status == 422) && c.format.adapt(e) {
+		if (resp.Status == 400 || resp.Status == 422) && !errors.Is(err, errContextLength) && c.format.adapt(e) {
 			err = because(sdk.AsError(err), errOtherForm)
 		}
 		return err

@@ -14,11 +14,14 @@ for tool in npm git cmake ninja g++ "$python"; do
 done
 
 if [ ! -x llama-server ]; then
-	rm -rf package src
-	npm pack --silent "$package" >/dev/null
-	tar xzf node-llama-cpp-*.tgz package/llama/gitRelease.bundle
-	git clone --quiet package/llama/gitRelease.bundle src
-	rm -rf package node-llama-cpp-*.tgz
+	if [ ! -d src ]; then # a build that was cut goes on
+		rm -rf package src.tmp
+		npm pack --silent "$package" >/dev/null
+		tar xzf node-llama-cpp-*.tgz package/llama/gitRelease.bundle
+		git -c advice.detachedHead=false clone --quiet package/llama/gitRelease.bundle src.tmp
+		rm -rf package node-llama-cpp-*.tgz
+		mv src.tmp src
+	fi
 	cmake -G Ninja -S src -B build -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF \
 		-DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
 		-DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF >cmake.log
