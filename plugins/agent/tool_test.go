@@ -239,7 +239,8 @@ func TestSessionIsImplicit(t *testing.T) {
 	echo := func(p json.RawMessage) (any, *sdk.Error) { return p, nil }
 	w.offer("notes.add", sdk.KindInfo{Tool: true, PayloadSchema: schema}, echo)
 	w.offer("memory.set", sdk.KindInfo{Tool: true, PayloadSchema: schema}, echo)
-	w.model.say = script([]ToolCall{toolOf("c1", "notes_add", `{"text":"x","session":"other"}`), toolOf("c2", "memory_set", `{"section":"facts","session":"other"}`),
+	w.offer("memory.remember", sdk.KindInfo{Tool: true}, echo)
+	w.model.say = script([]ToolCall{toolOf("c0", "memory_remember", `{"fact":"f"}`), toolOf("c1", "notes_add", `{"text":"x","session":"other"}`), toolOf("c2", "memory_set", `{"section":"facts","session":"other"}`),
 		toolOf("c3", "memory_set", `{"section":"session_state"}`)}, "done")
 	w.chat("s9", "go")
 	for _, offered := range w.model.last().Tools {
@@ -251,7 +252,7 @@ func TestSessionIsImplicit(t *testing.T) {
 	for _, sub := range w.ran {
 		got[string(sub.Payload)] = true
 	}
-	for _, want := range []string{`{"session":"s9","text":"x"}`, `{"section":"facts"}`, `{"section":"session_state","session":"s9"}`} {
+	for _, want := range []string{`{"session":"s9","text":"x"}`, `{"section":"facts"}`, `{"section":"session_state","session":"s9"}`, `{"fact":"f","source":"session s9"}`} {
 		if !got[want] {
 			t.Errorf("no payload %s in %v", want, got)
 		}

@@ -27,6 +27,7 @@ type tool struct {
 	server, mcp string
 
 	session sessionUse
+	source  bool // its payload has a field source, which says who says so
 	policy  string
 }
 
@@ -64,9 +65,12 @@ const maxTools = 128
 
 // toolset joins the kinds that are marked as tools with the tools of MCP servers.
 func (t *turn) toolset(ctx context.Context, mcp []mcpTool) (*toolset, error) {
-	kinds, err := sdk.Kinds(ctx, t.host)
-	if err != nil && sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
-		return nil, err
+	kinds := t.kinds
+	if kinds == nil { // the turn goes on after a crash
+		var err error
+		if kinds, err = sdk.Kinds(ctx, t.host); err != nil && sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
+			return nil, err
+		}
 	}
 	var list []*tool
 	for _, k := range kinds {
@@ -76,6 +80,7 @@ func (t *turn) toolset(ctx context.Context, mcp []mcpTool) (*toolset, error) {
 		}
 		one := &tool{target: k.Kind, kind: k.Kind, description: k.Description, schema: k.PayloadSchema, repeatable: k.ReadOnly || k.Idempotent}
 		one.schema, one.session = hideSession(k.Plugin, one.schema)
+		one.source = k.Kind == "memory.remember"
 		list = append(list, one)
 	}
 	for _, m := range mcp {
@@ -198,14 +203,19 @@ func (one *tool) payload(arguments json.RawMessage, session string) (json.RawMes
 	if one.server != "" {
 		return json.Marshal(map[string]any{"server": one.server, "tool": one.mcp, "arguments": arguments})
 	}
-	if one.session == sessionNone {
+	if one.session == sessionNone && !one.source {
 		return arguments, nil
 	}
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(arguments, &m); err != nil {
 		return nil, err
 	}
-	delete(m, "session") // it is not the model's to say
+	if one.source && m["source"] == nil { // a fact without a source cannot be judged later
+		m["source"], _ = json.Marshal("session " + session)
+	}
+	if one.session != sessionNone {
+		delete(m, "session") // it is not the model's to say
+	}
 	if one.session == sessionAlways || string(m["section"]) == `"session_state"` {
 		m["session"], _ = json.Marshal(session)
 	}

@@ -68,6 +68,7 @@ type turn struct {
 	in   chatRequest
 
 	start    started
+	kinds    []sdk.KindInfo // nil: not asked for yet
 	session  *session
 	base     int // number of the turn's first message
 	tools    *toolset
@@ -100,6 +101,7 @@ func (a *agent) chat(ctx context.Context, host sdk.Host, in chatRequest) (chatRe
 	t.start, err = sdk.Step(ctx, host, "start", func(ctx context.Context) (started, error) {
 		s := started{At: sdk.Now(), Missing: a.missing(ctx, host)}
 		kinds, err := sdk.Kinds(ctx, host)
+		t.kinds = kinds
 		if err != nil && sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
 			return s, err
 		}
