@@ -137,6 +137,18 @@ func CheckConfig(info sdk.Info, config json.RawMessage) error {
 	return nil
 }
 
+// CheckResult says what is wrong with a result of a kind.
+func CheckResult(h sdk.HandlerInfo, result json.RawMessage) error {
+	s, err := compileSchema(h.ResultSchema)
+	if err != nil {
+		return fmt.Errorf("result_schema: %w", err)
+	}
+	if fields := s.check("result", result); len(fields) > 0 {
+		return &sdk.Error{Code: sdk.CodeInvalidResult, Message: describe(fields), Fields: fields}
+	}
+	return nil
+}
+
 func (r *Runtime) loadManifests(ctx context.Context) error {
 	page, err := r.store.KVList(ctx, manifests, sdk.KVList{Limit: 1000})
 	if err != nil {

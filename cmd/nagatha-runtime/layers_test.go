@@ -53,7 +53,8 @@ var layers = map[string]layer{
 	"plugins/usage":  {ours: []string{"sdk", "sdk/serve"}},
 	"plugins/mcp":    {ours: []string{"sdk", "sdk/serve"}, others: []string{"github.com/modelcontextprotocol/go-sdk"}},
 
-	"cmd/nagatha": {ours: []string{"sdk", "sdk/client"},
+	// plugins check judges a plugin's file as the runtime would, by the runtime's rules.
+	"cmd/nagatha": {ours: []string{"runtime", "sdk", "sdk/client", "sdk/process", "sdk/sdktest", "sdk/wasm"},
 		others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/schollz/progressbar", "golang.org/x/term"}},
 	"cmd/nagatha-runtime": {ours: []string{"bus", "runtime", "runtime/api", "runtime/config", "runtime/host", "runtime/store", "sdk", "sdk/process"},
 		others: []string{"github.com/ThreeDotsLabs/watermill/message"}},

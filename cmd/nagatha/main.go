@@ -14,12 +14,15 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/nagatha/nagatha-runtime/sdk/process"
 )
 
 // version is set by the Makefile.
 var version = "dev"
 
 func main() {
+	process.Supervise() // never returns in the process that watches a plugin under check
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, environ(os.Environ())))
 }
 

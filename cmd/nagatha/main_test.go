@@ -6,15 +6,20 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nagatha/nagatha-runtime/sdk/process"
 )
 
 func TestMain(m *testing.M) {
+	process.Supervise() // also of the command when it runs a plugin: it is this program
 	testscript.Main(m, map[string]func(){"nagatha": main, "fakeserver": fakeserver, "stubserver": stubserver})
 }
 
@@ -31,12 +36,32 @@ func TestScripts(t *testing.T) {
 			e.Setenv("ADDR", addr)
 			e.Setenv("NAGATHA_SERVER", "http://"+addr)
 			e.Setenv("NAGATHA_TOKEN", "secret")
+			if err := goEnv(e); err != nil {
+				return err
+			}
 			return l.Close()
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "waitserver": waitServer, "waitfor": waitFor,
 		},
 	})
+}
+
+// goEnv lets scripts build with what the machine has, and without a network.
+func goEnv(e *testscript.Env) error {
+	out, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE", "GOPATH").Output()
+	if err != nil {
+		return err
+	}
+	dirs := strings.Fields(string(out))
+	root, err := filepath.Abs("../..")
+	for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
+		e.Setenv(name, dirs[i])
+	}
+	e.Setenv("GOPROXY", "off")
+	e.Setenv("GOFLAGS", "-mod=mod")
+	e.Setenv("SDK", root)
+	return err
 }
 
 // code N COMMAND… runs a command that must end with that exit code.

@@ -123,7 +123,7 @@ func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, err
 	case sdk.OpSubmit, sdk.OpRun, sdk.OpAwait, sdk.OpApprove:
 		return h.operation(op, request)
 	case sdk.OpKindsList:
-		return json.Marshal(sdk.KindsReply{Kinds: h.Kinds})
+		return json.Marshal(sdk.KindsReply{Kinds: append([]sdk.KindInfo{}, h.Kinds...)})
 	case sdk.OpHTTPStart, sdk.OpHTTPRead, sdk.OpHTTPClose:
 		return h.http(ctx, op, request)
 	}

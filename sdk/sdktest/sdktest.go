@@ -153,21 +153,10 @@ func (p Plugin) RunFor(t *testing.T, d, grace time.Duration, kind, payload strin
 	return string(got), err
 }
 
-// Conformance checks what every plugin must do: a valid manifest with a
-// description, schemas and an example for each kind, and a typed refusal of a kind
-// that it does not have.
+// Conformance checks what every plugin must do; see [Verify].
 func Conformance(t *testing.T, p Plugin) {
 	t.Helper()
-	info := p.Info()
-	if err := info.Validate(); err != nil {
-		t.Errorf("manifest: %v", err)
-	}
-	for _, h := range info.Handlers {
-		if h.Description == "" || len(h.PayloadSchema) == 0 || len(h.ResultSchema) == 0 || len(h.Example) == 0 {
-			t.Errorf("%s: want a description, both schemas and an example", h.Kind)
-		}
-	}
-	if _, err := p.Run(t, info.Name+".no-such-kind", `{}`, NewHost()); sdk.CodeOf(err) != sdk.CodePluginProtocol {
-		t.Errorf("a kind that it does not have: %v", err)
+	if err := Verify(t.Context(), p); err != nil {
+		t.Error(err)
 	}
 }
