@@ -22,7 +22,7 @@ PROCESS_PLUGINS := agent demo memory mcp usage
 WASM_PLUGINS    := agent demo memory usage
 
 # The race detector makes wazero's compiler too slow in these.
-NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/... ./plugins/agent/carriers/...
+NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/... ./plugins/agent/carriers/... ./plugins/memory/carriers/...
 
 .PHONY: run build binaries plugins test test-llama check fmt chaos conformance bench microbench clean
 

@@ -2,22 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
-	"github.com/nagatha/nagatha-runtime/sdk/process"
 	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
 )
-
-func TestMain(m *testing.M) {
-	process.Supervise()
-	os.Exit(m.Run())
-}
 
 // run calls a handler in this process and returns its result.
 func run(t *testing.T, host sdk.Host, kind, payload string) map[string]any {
@@ -156,67 +147,5 @@ func TestWithoutGrants(t *testing.T) {
 	h.Denied[sdk.OpKVGet] = true
 	if _, err := plugin().Handle(t.Context(), sdktest.Task("memory.get", `{"section":"facts","key":"a"}`), h); sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
 		t.Errorf("without the store: %v", err)
-	}
-}
-
-func TestBothCarriers(t *testing.T) {
-	sdktest.Carriers(t, "github.com/nagatha/nagatha-runtime/plugins/memory", sdktest.Options{Config: json.RawMessage(`{"default_ttl":"1h"}`), Instances: 3},
-		func(t *testing.T, p sdktest.Plugin) {
-			sdktest.Conformance(t, p)
-			h, clock := clocked()
-			want := func(kind, payload string, texts ...string) {
-				t.Helper()
-				got, err := p.Run(t, "memory."+kind, payload, h)
-				for _, text := range texts {
-					if err != nil || !strings.Contains(got, text) {
-						t.Errorf("%s %s: %s, %v; want %s", kind, payload, got, err, text)
-					}
-				}
-			}
-			want("set", `{"section":"notes","key":"k","value":{"a":[1,"two"]}}`, `"created":true`, `"expires_at":"2026-03-01T13:00:00.000Z"`)
-			want("search", `{"query":"two"}`, `"key":"k"`)
-			want("remember", `{"fact":"Bob works at Acme","subject":"job","source":"Bob"}`, `"created":true`, `"superseded":null`)
-			*clock = clock.Add(time.Minute)
-			want("remember", `{"fact":"Bob works at Globex","subject":"job"}`, `"superseded":"fct_`)
-			want("recall", `{"query":"where does Bob work?"}`, `"fact":"Bob works at Globex"`, `"score":2`)
-			want("recall", `{"query":"where does Bob work?","as_of":"2026-03-01T12:00:30Z"}`, `[{"id":"fct_`, `"fact":"Bob works at Acme"`, `"source":"Bob"`)
-			want("forget", `{"subject":"job"}`, `{"forgotten":1}`)
-			want("set", `{"section":"session_state","key":"k","value":1,"session":"s"}`, `"session":"s"`)
-			want("end_session", `{"event":{"id":"1","data":{"session":"s"}}}`, `"cleared":1`)
-			want("history", `{}`, `{"entries":[],"next_cursor":""}`)
-			*clock = clock.Add(time.Hour)
-			want("cleanup", `{}`, `"cleaned_entries":1`, `"total_entries":0`, `"superseded_facts":2`)
-			want("export", `{}`, `"next_cursor":""`, `"superseded_at":"2026`)
-			want("clear", `{"section":"facts","confirm":true}`, `{"cleared":0}`)
-			testRivals(t, p, h)
-			if err := p.Launch(t).Configure(t.Context(), json.RawMessage(`{"default_ttl":"soon"}`)); err == nil {
-				t.Error("a bad default_ttl passed")
-			}
-		})
-}
-
-// testRivals lets many write one subject at once: each belief is kept, and follows on
-// the one before it.
-func testRivals(t *testing.T, p sdktest.Plugin, h *sdktest.Host) {
-	const n = 30
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() {
-			task := sdktest.Task("memory.remember", fmt.Sprintf(`{"fact":"rival number%d","subject":"rivals"}`, i))
-			task.ID = fmt.Sprint("tsk_", i)
-			if got, err := p.Handle(t.Context(), task, h); err != nil || !strings.Contains(string(got), `"created":true`) {
-				t.Errorf("%d: %s, %v", i, got, err)
-			}
-		})
-	}
-	all.Wait()
-	vs, err := versions(t.Context(), sdk.NewKV(h), address{facts, "rivals", ""})
-	if err != nil || len(vs) != n {
-		t.Fatalf("%d versions, %v", len(vs), err)
-	}
-	for i, v := range vs {
-		if i+1 < n && (v.SupersededAt != vs[i+1].RecordedAt || v.First != vs[0].RecordedAt) || i+1 == n && v.SupersededAt != 0 {
-			t.Errorf("version %d: %+v", i, v.provenance)
-		}
 	}
 }

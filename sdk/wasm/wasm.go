@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -246,7 +247,7 @@ func (p *Plugin) Close(ctx context.Context) error {
 		return nil
 	}
 	p.closed = true
-	pool := p.pool
+	pool := slices.Clone(p.pool) // those that leave change it
 	close(p.free)
 	p.mu.Unlock()
 	close(p.done)

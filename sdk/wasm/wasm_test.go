@@ -282,6 +282,28 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// TestCloseTellsAll: every instance is told to leave, while others leave the pool. It
+// is the race detector that sees when the two disturb each other.
+func TestCloseTellsAll(t *testing.T) {
+	for range 5 {
+		p := load(t, wasm.Config{Instances: 8})
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if _, err := run(t, p, "test.sleep", `null`); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if err := p.Close(ctx); err != nil || ctx.Err() != nil {
+			t.Errorf("close: %v; %v", err, ctx.Err())
+		}
+		cancel()
+	}
+}
+
 // TestSoak: memory does not grow with the instances that came and went.
 func TestSoak(t *testing.T) {
 	p := load(t, wasm.Config{Instances: 1, MaxTasks: 1})
