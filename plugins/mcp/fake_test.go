@@ -20,7 +20,7 @@ func serverMain(part string) {
 	case "exits":
 		fmt.Fprintln(os.Stderr, "no licence found")
 		os.Exit(7)
-	case "noisy", "slow", "shy", "parent", "mute", "plain", "dying":
+	case "noisy", "slow", "shy", "parent", "mute", "plain", "dying", "deaf":
 		for sc := bufio.NewScanner(os.Stdin); sc.Scan(); {
 			answer(part, sc.Bytes())
 		}
@@ -68,11 +68,16 @@ func answer(part string, line []byte) {
 	case "tools/call":
 		switch {
 		case part == "slow":
+		case part == "deaf": // and reads no more
+			select {}
 		case req.Params.Name == "environment":
 			wd, _ := os.Getwd()
 			text(strings.Join(append(os.Environ(), "CWD="+wd), "\n"))
 		case req.Params.Name == "big": // longer than the SDK takes unasked
-			text(strings.Repeat("x", 20<<20))
+			// Written plainly: the race detector makes packages slow.
+			for _, part := range []string{`{"jsonrpc":"2.0","id":` + string(req.ID) + `,"result":{"content":[{"type":"text","text":"`, strings.Repeat("x", 17<<20), "\"}]}}\n"} {
+				_, _ = os.Stdout.WriteString(part)
+			}
 		case req.Params.Name == "empty":
 			reply(`{}`)
 		case req.Params.Name == "refuse":

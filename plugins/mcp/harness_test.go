@@ -200,7 +200,7 @@ func wants(t *testing.T, err error, code sdk.Code, texts ...string) {
 // eventually waits for something that another goroutine brings about.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !f(); {
+	for deadline := time.Now().Add(time.Minute); !f(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -52,7 +52,15 @@ func (f *lineFilter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// parseLine is the longest line that is parsed to see what it is. Of a longer one
+// it must be enough to look at: nobody logs megabytes that look like a message.
+const parseLine = 64 << 10
+
 func isMessage(line []byte) bool {
+	if len(line) > parseLine {
+		line = bytes.TrimSpace(line)
+		return len(line) > 0 && line[0] == '{' && line[len(line)-1] == '}' && bytes.Contains(line, []byte(`"jsonrpc"`))
+	}
 	var m struct {
 		Version string `json:"jsonrpc"`
 	}

@@ -143,6 +143,30 @@ func uncached(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
+// do calls f, and holds ctx's deadline even where the SDK does not: a write to a
+// server that reads no more blocks once its pipe is full. Such a link is ended.
+func (l *link) do(ctx context.Context, f func(context.Context, *mcp.ClientSession) error) error {
+	done := make(chan error, 1)
+	go func() { done <- f(ctx, l.session) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	t := time.NewTimer(clogged)
+	defer t.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-t.C:
+	}
+	l.end()
+	return <-done
+}
+
+// clogged is how long a request may take to return once its context has ended.
+const clogged = 250 * time.Millisecond
+
 // dead reports whether the session is of no use any more. After an error it may
 // take a moment to show.
 func (l *link) dead(wait time.Duration) bool {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
@@ -20,11 +23,12 @@ import (
 // the SDK does not tell: a server that has gone, and one that was started again and
 // does not know the session any more.
 type remote struct {
-	url     *url.URL
-	headers map[string]string
-	base    *http.Transport
-	ctx     context.Context // ends with the carrier
-	stop    context.CancelFunc
+	url        *url.URL
+	headers    map[string]string
+	base       *http.Transport
+	ctx        context.Context // ends with the carrier
+	streamWait time.Duration
+	stop       context.CancelFunc
 
 	once   sync.Once
 	broken chan struct{}
@@ -38,6 +42,7 @@ const (
 	maxRetries = 1
 	// streamWait is how long a server may think about offering a stream of
 	// notifications, and byeWait about the end of a session.
+	// (Never more than half of the connect timeout.)
 	streamWait = 3 * time.Second
 	byeWait    = 2 * time.Second
 )
@@ -47,7 +52,8 @@ func startRemote(sc serverConfig) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{url: u, headers: sc.Headers, base: http.DefaultTransport.(*http.Transport).Clone(), broken: make(chan struct{})}
+	r := &remote{url: u, headers: sc.Headers, base: http.DefaultTransport.(*http.Transport).Clone(), broken: make(chan struct{}),
+		streamWait: min(streamWait, sc.ConnectTimeout.Std()/2)}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r, nil
 }
@@ -74,7 +80,7 @@ func (r *remote) RoundTrip(req *http.Request) (*http.Response, error) {
 	case http.MethodDelete: // the last word, when everything else was stopped
 		limit = byeWait
 	case http.MethodGet:
-		limit = streamWait
+		limit = r.streamWait
 		fallthrough
 	default:
 		detach := context.AfterFunc(r.ctx, cancel)
@@ -105,7 +111,7 @@ func (r *remote) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	if s := resp.StatusCode; req.Header.Get("Mcp-Session-Id") != "" && req.Method == http.MethodPost && (s == http.StatusNotFound || s == http.StatusBadRequest) {
+	if s := resp.StatusCode; req.Header.Get("Mcp-Session-Id") != "" && req.Method == http.MethodPost && (s == http.StatusNotFound || s == http.StatusBadRequest) && !refuses(resp) {
 		// Servers say 400 as well as 404 of a session that they do not know.
 		r.forgot.Store(true)
 		r.broke(fmt.Errorf("it does not know the session any more (%s)", resp.Status))
@@ -113,6 +119,20 @@ func (r *remote) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = &body{ReadCloser: resp.Body, r: r, req: req, left: maxLine, release: release,
 		bounded: !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")}
 	return resp, nil
+}
+
+// refuses reports whether an answer is about the request, and not the session: it
+// knows no such method, or not these parameters.
+func refuses(resp *http.Response) bool {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(b), resp.Body), resp.Body}
+	var m struct {
+		Error struct{ Code int64 }
+	}
+	return err == nil && json.Unmarshal(b, &m) == nil && (m.Error.Code == jsonrpc.CodeMethodNotFound || m.Error.Code == jsonrpc.CodeInvalidParams)
 }
 
 // broke notes why the carrier is of no use any more.

@@ -29,7 +29,7 @@ func (s *server) request(outer context.Context, what string, wait, timeout time.
 			return err
 		}
 		ctx, cancel := context.WithTimeout(outer, timeout)
-		err = f(ctx, l.session)
+		err = l.do(ctx, f)
 		late := errors.Is(ctx.Err(), context.DeadlineExceeded)
 		cancel()
 		switch {

@@ -62,16 +62,20 @@ const maxTools = 1000
 
 // listTools asks a server for all its tools. It has none if it does not say that it
 // has some.
-func listTools(ctx context.Context, l *link, timeout time.Duration) ([]*mcp.Tool, error) {
-	if r := l.session.InitializeResult(); r != nil && r.Capabilities != nil && r.Capabilities.Tools == nil {
-		return nil, nil
-	}
+func listTools(ctx context.Context, l *link, timeout time.Duration) (all []*mcp.Tool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return allTools(ctx, l.session)
+	err = l.do(ctx, func(ctx context.Context, session *mcp.ClientSession) (err error) {
+		all, err = allTools(ctx, session)
+		return err
+	})
+	return all, err
 }
 
 func allTools(ctx context.Context, session *mcp.ClientSession) ([]*mcp.Tool, error) {
+	if r := session.InitializeResult(); r != nil && r.Capabilities != nil && r.Capabilities.Tools == nil {
+		return nil, nil
+	}
 	var all []*mcp.Tool
 	seen := map[string]bool{}
 	for cursor := ""; ; {
@@ -100,9 +104,6 @@ func (s *server) list(ctx context.Context) ([]tool, error) {
 	var all []*mcp.Tool
 	err := s.ask(ctx, "tools/list", func(ctx context.Context, session *mcp.ClientSession) (err error) {
 		asked = session
-		if r := session.InitializeResult(); r != nil && r.Capabilities != nil && r.Capabilities.Tools == nil {
-			return nil
-		}
 		all, err = allTools(ctx, session)
 		return err
 	})
