@@ -18,8 +18,8 @@ export CGO_ENABLED := 1
 export GOFLAGS := -buildvcs=false
 
 # Each plugin is built for the carriers it can run on.
-PROCESS_PLUGINS := agent demo memory mcp usage
-WASM_PLUGINS    := agent demo memory usage
+PROCESS_PLUGINS := agent demo memory mcp reminders usage
+WASM_PLUGINS    := agent demo memory reminders usage
 
 # The race detector makes wazero's compiler too slow in these.
 NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/... ./plugins/agent/carriers/... ./plugins/memory/carriers/...

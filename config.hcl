@@ -76,6 +76,12 @@ queue "agent" {
   concurrency = 8
 }
 
+# For timers of reminders, so that they wait for nothing else.
+queue "reminders" {
+  concurrency = 8
+  depth       = 1000000
+}
+
 # Caps on tasks.
 limits {
   # payload         = "256KiB"
@@ -178,6 +184,33 @@ plugin "agent" {
     # most exact pattern counts. Where none matches: ask for an MCP tool that does not
     # say that it destroys nothing, auto for the rest.
     # tools = { "mcp.files.read_file" = "auto", "mcp.>" = "ask", "reminders.delete" = "deny" }
+  }
+}
+
+# Reminders, to-dos and notes.
+plugin "reminders" {
+  wasm = "build/plugins/reminders.wasm"
+  grant {
+    store   = true
+    publish = ["reminder.*", "todo.due"]
+    submit  = ["reminders.fire", "reminders.deliver"]
+    # http    = ["example.com"]               # for webhooks
+    # secrets = { PHONE = env("PHONE_HOOK") } # whsec_ and 24 to 64 bytes in base64
+  }
+  limits {
+    instances   = 4
+    concurrency = 8
+  }
+  config {
+    queue = "reminders" # of timers and webhooks
+
+    # zone = "UTC"  # of reminders that name none
+    # keep = "720h" # how long what is over is kept, and delivery logs
+
+    # default_channels = ["phone"] # of reminders that name none
+    # channels = {                 # webhooks beside the event reminder.due
+    #   phone = { url = "https://example.com/hook", secret = "PHONE" }
+    # }
   }
 }
 
@@ -284,6 +317,11 @@ schedule "refresh-system-status" {
 schedule "cleanup-old-data" {
   every = "6h"
   kind  = "system.cleanup_old_data"
+}
+
+schedule "process-scheduled-tasks" {
+  every = "1m"
+  kind  = "reminders.process_due"
 }
 
 schedule "cleanup-memory-and-maintenance" {

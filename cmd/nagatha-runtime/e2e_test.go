@@ -54,6 +54,8 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	build("memory", "plugins/memory", "CGO_ENABLED=0")
 	build("usage.wasm", "plugins/usage", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	build("usage", "plugins/usage", "CGO_ENABLED=0")
+	build("reminders.wasm", "plugins/reminders", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	build("reminders", "plugins/reminders", "CGO_ENABLED=0")
 	build("watcher", "cmd/nagatha-runtime/testdata/watcher", "CGO_ENABLED=0")
 	return dir, err
 })

@@ -47,11 +47,12 @@ var layers = map[string]layer{
 		others: []string{"github.com/gorilla/websocket", "github.com/danielgtaylor/huma", "github.com/prometheus/client_golang"}},
 	"runtime/config": {others: []string{"github.com/hashicorp/hcl", "github.com/zclconf/go-cty", "github.com/agext/levenshtein"}},
 
-	"plugins/agent":  {ours: []string{"sdk", "sdk/serve"}},
-	"plugins/demo":   {ours: []string{"sdk", "sdk/serve"}},
-	"plugins/memory": {ours: []string{"sdk", "sdk/serve"}},
-	"plugins/usage":  {ours: []string{"sdk", "sdk/serve"}},
-	"plugins/mcp":    {ours: []string{"sdk", "sdk/serve"}, others: []string{"github.com/modelcontextprotocol/go-sdk"}},
+	"plugins/agent":     {ours: []string{"sdk", "sdk/serve"}},
+	"plugins/demo":      {ours: []string{"sdk", "sdk/serve"}},
+	"plugins/memory":    {ours: []string{"sdk", "sdk/serve"}},
+	"plugins/reminders": {ours: []string{"sdk", "sdk/serve"}},
+	"plugins/usage":     {ours: []string{"sdk", "sdk/serve"}},
+	"plugins/mcp":       {ours: []string{"sdk", "sdk/serve"}, others: []string{"github.com/modelcontextprotocol/go-sdk"}},
 
 	// plugins check judges a plugin's file as the runtime would, by the runtime's rules.
 	"cmd/nagatha": {ours: []string{"runtime", "sdk", "sdk/client", "sdk/process", "sdk/sdktest", "sdk/wasm"},

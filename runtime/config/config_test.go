@@ -80,7 +80,7 @@ func TestShippedFile(t *testing.T) {
 	for _, s := range cfg.Schedules {
 		schedules = append(schedules, s.Name+" "+s.Kind+" "+s.Every.String())
 	}
-	if got := strings.Join(schedules, ", "); got != "refresh-system-status system.refresh_status 2m0s, cleanup-old-data system.cleanup_old_data 6h0m0s, cleanup-memory-and-maintenance memory.cleanup 1h0m0s, check-mcp-servers-health mcp.check_health 5m0s, track-usage-metrics usage.track 15m0s" {
+	if got := strings.Join(schedules, ", "); got != "refresh-system-status system.refresh_status 2m0s, cleanup-old-data system.cleanup_old_data 6h0m0s, process-scheduled-tasks reminders.process_due 1m0s, cleanup-memory-and-maintenance memory.cleanup 1h0m0s, check-mcp-servers-health mcp.check_health 5m0s, track-usage-metrics usage.track 15m0s" {
 		t.Errorf("schedules %s", got)
 	}
 	if cfg.Server.Listen != "127.0.0.1:8765" || !cfg.SeedAPI || len(cfg.Plugins) < 4 || cfg.Plugins[0].Wasm != "../../build/plugins/demo.wasm" {
