@@ -35,7 +35,7 @@ plugin "agent" {
   grant {
     store   = true
     http    = [%q]
-    submit  = ["memory.*", "mcp.*", "pay.*"]
+    submit  = ["memory.*", "mcp.*", "pay.*", "usage.*"]
     publish = ["usage.recorded"]
     await   = true
     approve = true
@@ -51,6 +51,17 @@ plugin "memory" {
   grant {
     store   = true
     publish = ["memory.entry.*"]
+  }
+}
+plugin "usage" {
+  wasm = "BIN/usage.wasm"
+  grant {
+    store = true
+  }
+  config {
+    prices = {
+      "openai/m" = { input = 1000, output = 2000 }
+    }
   }
 }
 `, file, url, url+"/v1", tools)
@@ -70,6 +81,21 @@ func (d *daemon) chat(session, message string) map[string]any {
 		d.Fatalf("%q: %v %v", message, m["state"], m["error"])
 	}
 	return result
+}
+
+// used is what plugin usage has counted, once that is want calls.
+func (d *daemon) used(want int) map[string]any {
+	d.Helper()
+	var total map[string]any
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		m := d.await(d.submit(`{"kind":"usage.report","payload":{"group_by":"model"}}`))
+		result, _ := m["result"].(map[string]any)
+		if total, _ = result["total"].(map[string]any); total["requests"] == float64(want) {
+			return total
+		}
+	}
+	d.Errorf("usage: %v, want %d requests", total, want)
+	return total
 }
 
 // untilEvent waits for an event of a task, and returns its data.
@@ -219,6 +245,9 @@ func TestConversation(t *testing.T) {
 			d.decide(a, "approve")
 			m := d.await(id)
 			result, _ := m["result"].(map[string]any)
+			if cost, _ := result["usage"].(map[string]any)["cost_usd"].(float64); cost <= 0 {
+				t.Errorf("cost %v", result["usage"])
+			}
 			if result["response"] != "The sum is 42, and I have noted it." || result["steps"] != 3.0 || len(result["tool_calls"].([]any)) != 3 {
 				t.Errorf("%v %v", m["error"], result)
 			}
@@ -251,6 +280,10 @@ func TestConversation(t *testing.T) {
 			m = d.await(d.submit(`{"kind":"agent.summarize","payload":{"session":"talk"}}`))
 			if result, _ := m["result"].(map[string]any); result["summary"] != "Ada likes coffee; two sums were made." {
 				t.Errorf("%v %v", m["error"], result)
+			}
+			// Each call once, the cancelled and the summary's among them.
+			if total := d.used(8); total["cost_usd"].(float64) <= 0 || total["unpriced_requests"] != 0.0 {
+				t.Errorf("cost %v", total)
 			}
 			if n := len(d.said("talk")); n != len(said)+2 {
 				t.Errorf("%d messages are kept after the summary, of %d", n, len(said)+2)
@@ -402,6 +435,9 @@ func TestTurnSurvivesKill9(t *testing.T) {
 			}
 			if n := server.count(); n != 5 { // two were cut, three were answered
 				t.Errorf("the model was called %d times", n)
+			}
+			if total := d.used(3); total["input_tokens"] != 30.0 || total["output_tokens"] != 15.0 {
+				t.Errorf("counted %v", total)
 			}
 			for _, key := range []string{"one", "two"} {
 				m := d.await(d.submit(fmt.Sprintf(`{"kind":"memory.get","payload":{"section":"n","key":%q}}`, key)))

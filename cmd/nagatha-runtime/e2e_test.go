@@ -48,7 +48,6 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	build("demo", "plugins/demo", "CGO_ENABLED=0")
 	build("agent.wasm", "plugins/agent", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	build("agent", "plugins/agent", "CGO_ENABLED=0")
-	build("memory.wasm", "plugins/memory", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	build("mcp", "plugins/mcp", "CGO_ENABLED=0")
 	build("memory.wasm", "plugins/memory", "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	build("memory", "plugins/memory", "CGO_ENABLED=0")
