@@ -44,8 +44,8 @@ build/plugins/%: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./plugins/$*
 
 test:
-	$(GO) test -tags $(TAGS) -race -shuffle=on -timeout 10m $(TESTFLAGS) $$($(GO) list -tags $(TAGS) ./... | grep -vxF "$$($(GO) list -tags $(TAGS) $(NORACE))")
-	$(GO) test -tags $(TAGS) -shuffle=on -timeout 10m $(TESTFLAGS) $(NORACE)
+	$(GO) test -tags $(TAGS) -race -shuffle=on -timeout 25m $(TESTFLAGS) $$($(GO) list -tags $(TAGS) ./... | grep -vxF "$$($(GO) list -tags $(TAGS) $(NORACE))")
+	$(GO) test -tags $(TAGS) -shuffle=on -timeout 25m $(TESTFLAGS) $(NORACE)
 	@# The files that it reads are outside its module, which the test cache does not see.
 	cd plugins/agent/oracle && $(GO) test -count=1 -timeout 10m $(TESTFLAGS) .
 	@echo "not run: make test-llama (the agent's model client against a real llama.cpp server)"

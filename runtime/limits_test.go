@@ -139,7 +139,7 @@ func TestRate(t *testing.T) {
 			starts = append(starts, (<-at).Sub(start))
 		}
 		slices.Sort(starts)
-		if starts[19] < 290*time.Millisecond || starts[19] > 5*time.Second {
+		if starts[19] < 290*time.Millisecond || starts[19] > 30*time.Second {
 			t.Errorf("20 starts at 50/s took %v", starts[19])
 		}
 	}
@@ -190,6 +190,8 @@ func TestDeadlineAndExpiry(t *testing.T) {
 	})
 	e := setup(t, runtime.Config{}, forever, patient)
 	held := e.submit(sdk.Submission{Kind: "t.none"}).ID
+	soon := sdk.Now().Add(1500 * time.Millisecond) // all must be submitted, and one started, by then
+	all := map[string]string{}
 	for name, sub := range map[string]func(soon sdk.Time) sdk.Submission{
 		"running":   func(at sdk.Time) sdk.Submission { return sdk.Submission{Kind: "t.forever", Deadline: at} },
 		"waiting":   func(at sdk.Time) sdk.Submission { return sdk.Submission{Kind: "t.patient", Deadline: at} },
@@ -199,15 +201,17 @@ func TestDeadlineAndExpiry(t *testing.T) {
 			return sdk.Submission{Kind: "t.forever", After: []string{held}, Deadline: at}
 		},
 	} {
-		soon := sdk.Now().Add(150 * time.Millisecond)
-		task := e.wait(e.submit(sub(soon)).ID)
-		if task.State != sdk.StateFailed || task.Error.Code != sdk.CodeExpired || task.FinishedAt < soon || task.FinishedAt > soon.Add(2*time.Second) {
+		all[name] = e.submit(sub(soon)).ID
+	}
+	// Started in time, it may take as long as it wants.
+	task := e.submit(sdk.Submission{Kind: "t.patient", Expires: soon})
+	e.until(task.ID, sdk.StateWaiting)
+	for name, id := range all {
+		task := e.wait(id)
+		if task.State != sdk.StateFailed || task.Error.Code != sdk.CodeExpired || task.FinishedAt < soon || task.FinishedAt > soon.Add(30*time.Second) {
 			t.Errorf("%s: %s %v at %v", name, task.State, task.Error, task.FinishedAt)
 		}
 	}
-	// Started in time, it may take as long as it wants.
-	task := e.submit(sdk.Submission{Kind: "t.patient", Expires: sdk.Now().Add(200 * time.Millisecond)})
-	e.until(task.ID, sdk.StateWaiting)
 	if err := e.Signal(t.Context(), task.ID, "never", json.RawMessage(`1`)); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 // until waits for a state.
 func (e *engine) until(id string, state sdk.State) sdk.Task {
 	e.Helper()
-	ctx, cancel := context.WithTimeout(e.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(e.Context(), time.Minute)
 	defer cancel()
 	news := make(chan struct{}, 1)
 	w, err := e.Watch(ctx, runtime.WatchRequest{Task: id}, func() {

@@ -122,7 +122,7 @@ func (e *engine) submit(s sdk.Submission) sdk.Task {
 
 func (e *engine) wait(id string) sdk.Task {
 	e.Helper()
-	ctx, cancel := context.WithTimeout(e.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(e.Context(), time.Minute)
 	defer cancel()
 	t, err := e.Wait(ctx, id)
 	if err != nil {
@@ -241,7 +241,7 @@ func TestCancel(t *testing.T) {
 		if task.State != want || want == sdk.StateCancelled && task.Reason != "enough" {
 			t.Errorf("%s: %s %q, want %s", kind, task.State, task.Reason, want)
 		}
-		if d := time.Since(begin); d > 3*time.Second {
+		if d := time.Since(begin); d > 4500*time.Millisecond { // the grace is 5 s
 			t.Errorf("%s took %v", kind, d)
 		}
 		if again, err := e.Cancel(t.Context(), id, false, ""); err != nil || again.State != want {
@@ -265,7 +265,7 @@ func TestDelay(t *testing.T) {
 		t.Errorf("it is %s", task.State)
 	}
 	task = e.wait(task.ID)
-	if d := time.Since(begin); d < 150*time.Millisecond || d > 2*time.Second {
+	if d := time.Since(begin); d < 150*time.Millisecond || d > 20*time.Second {
 		t.Errorf("it ended after %v", d)
 	}
 	if got := e.types(task.ID); !slices.Equal(got, []string{"created", "scheduled", "queued", "started", "completed"}) {
@@ -349,7 +349,7 @@ func TestIdempotencyKey(t *testing.T) {
 // what the body says of the past must not hide the task that there is.
 func TestIdempotencyKeyAfterItsDeadline(t *testing.T) {
 	e := setup(t, runtime.Config{}, echo)
-	sub := sdk.Submission{Kind: "t.echo", IdempotencyKey: "k", Deadline: sdk.Now().Add(300 * time.Millisecond), Expires: sdk.Now().Add(200 * time.Millisecond)}
+	sub := sdk.Submission{Kind: "t.echo", IdempotencyKey: "k", Deadline: sdk.Now().Add(1500 * time.Millisecond), Expires: sdk.Now().Add(1200 * time.Millisecond)}
 	first := e.submit(sub)
 	for sdk.Now() <= sub.Deadline {
 		time.Sleep(10 * time.Millisecond)
@@ -542,7 +542,7 @@ func TestEventLoopsStop(t *testing.T) {
 	if _, err := e.Publish(t.Context(), []sdk.Event{{Type: "loop.start"}}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		page, err := e.Tasks(t.Context(), runtime.TaskFilter{States: []sdk.State{sdk.StateFailed}})
 		if err != nil || time.Now().After(end) {
 			t.Fatalf("the loop did not stop: %v", err)
@@ -590,7 +590,7 @@ func (e *engine) drainWatch(req runtime.WatchRequest, limit int) (methods []stri
 		if len(notices) == 0 {
 			select {
 			case <-news:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				e.Fatalf("no end after %v", methods)
 			}
 		}
@@ -726,7 +726,7 @@ func TestManifestsOutliveARestart(t *testing.T) {
 	e := setup(t, runtime.Config{}, typed)
 	e.stop()
 	e = open(t, e.path, runtime.Config{})
-	for end := time.Now().Add(5 * time.Second); ; { // until Run has read them
+	for end := time.Now().Add(time.Minute); ; { // until Run has read them
 		out, err := e.Submit(t.Context(), "", []sdk.Submission{{Kind: "t.typed", Payload: json.RawMessage(`1`)}})
 		if err == nil && out[0].Err != nil && out[0].Err.Code == sdk.CodeInvalid {
 			break

@@ -190,7 +190,7 @@ func TestCutConnections(t *testing.T) {
 	}
 
 	// While it runs: a second attempt follows the kill, and the numbers go on.
-	_, m = d.rest("POST", "/api/v1/tasks", `{"kind":"demo.countdown","payload":{"steps":250,"interval":"4ms"}}`)
+	_, m = d.rest("POST", "/api/v1/tasks", `{"kind":"demo.countdown","payload":{"steps":250,"interval":"15ms"}}`)
 	r := &cutReader{d: d, task: m["id"].(string)}
 	for restarted := false; !r.ended; {
 		if err := r.read(t.Context(), 17); err != nil {

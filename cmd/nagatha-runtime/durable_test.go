@@ -43,7 +43,7 @@ func durable(t *testing.T, f func(t *testing.T, d *daemon)) {
 func (d *daemon) untilWaiting(id string) {
 	d.Helper()
 	state := any(nil)
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		_, m := d.rest("GET", "/api/v1/tasks/"+id, "")
 		if state = m["state"]; state == "waiting" {
 			return

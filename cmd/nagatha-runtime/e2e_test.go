@@ -211,7 +211,7 @@ func TestFollowSurvivesKill9(t *testing.T) {
 			t.Parallel()
 			d := newDaemon(t, plugin)
 			d.start()
-			cmd := d.nagatha("submit", "demo.countdown", "--set", "steps=20", "--follow", "-o", "jsonl")
+			cmd := d.nagatha("submit", "demo.countdown", "--set", "steps=60", "--follow", "-o", "jsonl")
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -242,7 +242,7 @@ func TestFollowSurvivesKill9(t *testing.T) {
 			if err := cmd.Wait(); err != nil {
 				t.Errorf("follow: %v", err)
 			}
-			if attempts != 2 || seq < 40 {
+			if attempts != 2 || seq < 120 {
 				t.Errorf("%d attempts, %d events", attempts, seq)
 			}
 		})
@@ -396,7 +396,7 @@ func TestEventStartsOneTask(t *testing.T) {
 		list, _ := m["tasks"].([]any)
 		return list
 	}
-	for end := time.Now().Add(20 * time.Second); len(pongs()) == 0; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(pongs()) == 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no pong")
 		}
@@ -405,7 +405,7 @@ func TestEventStartsOneTask(t *testing.T) {
 	if code, m := d.rest("POST", "/api/v1/tasks?wait=20s", `{"kind":"demo.publish","payload":{"type":"demo.ping","data":2}}`); code != http.StatusOK || m["state"] != "completed" {
 		t.Fatalf("%d %v", code, m)
 	}
-	for end := time.Now().Add(20 * time.Second); len(pongs()) < 2; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(pongs()) < 2; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no second pong")
 		}
@@ -436,12 +436,16 @@ plugin "other" {
 	d.start()
 	_, m := d.rest("GET", "/api/v1/plugins", "")
 	want := map[string][]string{
-		"demo": {"ready", ""}, "missing": {"failed", "no such file"}, "garbage": {"failed", "compile"},
+		"system": {"ready", ""}, "demo": {"ready", ""}, "missing": {"failed", "no such file"}, "garbage": {"failed", "compile"},
 		"ends": {"failed", "before its manifest"}, "prints": {"failed", "hello"}, "other": {"failed", `calls itself`, `"demo"`},
 	}
 	for _, p := range m["plugins"].([]any) {
 		p := p.(map[string]any)
 		w := want[p["name"].(string)]
+		if w == nil {
+			t.Errorf("there is a plugin %v", p["name"])
+			continue
+		}
 		if p["state"] != w[0] || !strings.Contains(p["error"].(string), w[len(w)-1]) {
 			t.Errorf("%s: %s %q, want %v", p["name"], p["state"], p["error"], w)
 		}
@@ -523,22 +527,21 @@ func TestTermination(t *testing.T) {
 	if err := d.cmd.Wait(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	if out, err := exec.Command("pgrep", "-f", d.bin+"/demo$").CombinedOutput(); err == nil {
-		t.Errorf("still running: %s", out)
+	noDemo := func(what string) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); exec.Command("pgrep", "-f", d.bin+"/demo$").Run() == nil; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal(what)
+			}
+		}
 	}
+	noDemo("a plugin survives the runtime")
 	d.start()
 	if _, m := d.rest("GET", "/api/v1/tasks/"+id+"?wait=20s", ""); m["state"] != "completed" || m["attempt"] != 1.0 {
 		t.Errorf("the task: %v", m)
 	}
 	d.kill()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if exec.Command("pgrep", "-f", d.bin+"/demo$").Run() != nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("a plugin survives kill -9 of the runtime")
-		}
-	}
+	noDemo("a plugin survives kill -9 of the runtime")
 	if left, _ := filepath.Glob(filepath.Join(d.dir, "data", "run", "*", "*")); len(left) > 0 {
 		t.Errorf("sockets are left: %v", left)
 	}

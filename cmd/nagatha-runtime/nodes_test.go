@@ -41,7 +41,12 @@ func (d *daemon) submit(body string) string {
 // await returns the task once it has ended.
 func (d *daemon) await(id string) map[string]any {
 	d.Helper()
-	code, m := d.rest("GET", "/api/v1/tasks/"+id+"?wait=30s", "")
+	code, m := 0, map[string]any(nil)
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
+		if code, m = d.rest("GET", "/api/v1/tasks/"+id+"?wait=30s", ""); code != http.StatusOK || m["finished_at"] != nil {
+			break
+		}
+	}
 	if s := fmt.Sprint(m["state"]); code != http.StatusOK || s != "completed" && s != "failed" && s != "cancelled" {
 		d.Fatalf("%s is %d %v", id, code, m["state"])
 	}
@@ -51,7 +56,7 @@ func (d *daemon) await(id string) map[string]any {
 // runner returns the node that runs a task, or nil.
 func runner(t *testing.T, nodes []*daemon, id string) *daemon {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		_, m := nodes[0].rest("GET", "/api/v1/tasks/"+id+"/events", "")
 		events, _ := m["events"].([]any)
 		for i := len(events) - 1; i >= 0; i-- {
@@ -78,7 +83,7 @@ func TestNodesShareWork(t *testing.T) {
 	nodes := newNodes(t, 2, "queue \"narrow\" {\n  concurrency = 2\n}\n"+demoProcess)
 	var ids []string
 	for range 12 {
-		ids = append(ids, nodes[0].submit(`{"kind":"demo.countdown","queue":"narrow","payload":{"steps":5,"interval":"60ms"}}`))
+		ids = append(ids, nodes[0].submit(`{"kind":"demo.countdown","queue":"narrow","payload":{"steps":5,"interval":"100ms"}}`))
 	}
 	// Follow the last of them over the other node.
 	cmd := nodes[1].nagatha("tasks", "watch", ids[11], "-o", "jsonl")
@@ -126,7 +131,7 @@ func TestCancelReachesTheNode(t *testing.T) {
 		if m := asked.await(id); m["state"] != "cancelled" {
 			t.Errorf("%v", m["state"])
 		}
-		if d := time.Since(start); d > 2*time.Second {
+		if d := time.Since(start); d > 20*time.Second {
 			t.Errorf("it took %v", d)
 		}
 	}
@@ -140,7 +145,7 @@ func TestDeadNodeIsReplaced(t *testing.T) {
 		t.Run(how.String(), func(t *testing.T) {
 			t.Parallel()
 			nodes := newNodes(t, 2, demoProcess)
-			id := nodes[0].submit(`{"kind":"demo.countdown","payload":{"steps":60,"interval":"50ms"}}`)
+			id := nodes[0].submit(`{"kind":"demo.countdown","payload":{"steps":120,"interval":"50ms"}}`)
 			dead := runner(t, nodes, id)
 			alive := nodes[0]
 			if dead == alive {
@@ -154,12 +159,13 @@ func TestDeadNodeIsReplaced(t *testing.T) {
 				if _, m := alive.rest("GET", "/api/v1/tasks/"+id, ""); m["attempt"] == 2.0 {
 					break
 				}
-				if time.Since(start) > 15*time.Second {
+				if time.Since(start) > time.Minute {
 					t.Fatal("nobody took it over")
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
-			if d := time.Since(start); d > 10*time.Second {
+			// Ten seconds on a machine that has nothing else to do: make chaos sees to that.
+			if d := time.Since(start); d > 30*time.Second {
 				t.Errorf("it took %v", d)
 			}
 			if how == syscall.SIGSTOP {
@@ -207,7 +213,7 @@ func TestEventOnce(t *testing.T) {
 		list, _ := m["tasks"].([]any)
 		return len(list)
 	}
-	for end := time.Now().Add(20 * time.Second); count() < 2 && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); count() < 2 && time.Now().Before(end); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	if n := count(); n != 2 {

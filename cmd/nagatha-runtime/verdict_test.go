@@ -12,7 +12,7 @@ import (
 // judge waits until every acknowledged task has ended and checks each one's log.
 func (c *chaos) judge() {
 	c.report()
-	patience := time.Now().Add(90 * time.Second)
+	patience := time.Now().Add(3 * time.Minute)
 	d := c.nodes[0]
 	lost := map[string][]time.Duration{}
 	for id, kind := range c.acked {
@@ -39,8 +39,14 @@ func (c *chaos) judge() {
 		}
 	}
 	c.Logf("%d tasks were acknowledged, and ended once each, with dense logs", len(c.acked))
-	c.histogram("a runtime", lost["node_lost"], 10*time.Second)
-	c.histogram("a plugin, within three restarts a minute", lost["plugin_crashed"], time.Second)
+	// What is promised is what make chaos measures, on a machine that has nothing else
+	// to do; the short form runs where everything else does.
+	slack := time.Duration(1)
+	if *chaosFor < time.Minute {
+		slack = 5
+	}
+	c.histogram("a runtime", lost["node_lost"], slack*10*time.Second)
+	c.histogram("a plugin, within three restarts a minute", lost["plugin_crashed"], slack*time.Second)
 	c.histogram("a plugin that is restarted more often", lost["often"], time.Minute)
 	c.slots()
 }
@@ -155,16 +161,19 @@ func (c *chaos) slots() {
 	n := 8 * len(c.nodes)
 	var ids []string
 	for range n {
-		ids = append(ids, d.submit(`{"kind":"demo.countdown","payload":{"steps":20,"interval":"100ms"}}`))
+		ids = append(ids, d.submit(`{"kind":"demo.countdown","payload":{"steps":600,"interval":"100ms"}}`))
 	}
 	most := 0.0
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && most < float64(n); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end) && most < float64(n); time.Sleep(50 * time.Millisecond) {
 		_, m := d.rest("GET", "/api/v1/system", "")
 		running, _ := m["tasks"].(map[string]any)["running"].(float64)
 		most = max(most, running)
 	}
 	if most != float64(n) {
 		c.Errorf("at most %v of %d slots were in use: some have leaked", most, n)
+	}
+	for _, id := range ids {
+		d.rest("POST", "/api/v1/tasks/"+id+"/cancel", `{}`)
 	}
 	for _, id := range ids {
 		d.await(id)

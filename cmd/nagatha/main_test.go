@@ -86,9 +86,9 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 
 // poll waits for another process.
 func poll(ts *testscript.TestScript, what string, ok func() bool) {
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			ts.Fatalf("%s: not within 20 s", what)
+			ts.Fatalf("%s: not within a minute", what)
 		}
 	}
 }

@@ -142,7 +142,7 @@ func testCancel(t *testing.T, p sdktest.Plugin) {
 	if e := sdk.AsError(err); e == nil || !strings.Contains(e.Message, sdktest.ErrStopped.Error()) {
 		t.Errorf("the handler was not told: %v", err)
 	}
-	if d := time.Since(start); d > 2*time.Second {
+	if d := time.Since(start); d > 9*time.Second { // before it was killed
 		t.Errorf("it took %v to stop", d)
 	}
 }
@@ -188,7 +188,7 @@ func testStuck(t *testing.T, p sdktest.Plugin) {
 			if !errors.Is(err, sdktest.ErrStopped) {
 				t.Errorf("got %v", err)
 			}
-			if d := time.Since(start); d > 2*time.Second {
+			if d := time.Since(start); d > 20*time.Second {
 				t.Errorf("it took %v", d)
 			}
 			if p.Name == "process" {
