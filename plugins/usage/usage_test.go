@@ -556,3 +556,26 @@ func TestCarriers(t *testing.T) {
 			consistent(t, host)
 		})
 }
+
+// TestReservationOfYesterday: a call that is recorded after midnight ends the
+// reservation of the day before, and costs its own day.
+func TestReservationOfYesterday(t *testing.T) {
+	b := setup(t, `{"prices":{"p/*":{"input":1,"output":1}}}`)
+	b.run("reserve", `{"id":"a","model":"m","provider":"p","session":"s","input_tokens":1000,"output_tokens":0}`)
+	today := time.Now().UTC().Format(time.DateOnly)
+	b.run("record", `{"id":"a","time":"2026-01-02T00:00:01Z","model":"m","provider":"p","session":"s","input_tokens":900,"output_tokens":0,"reservation":"a"}`)
+	b.want(b.run("budget", `{"session":"s"}`), "date", today, "day.reserved_usd", 0, "day.spent_usd", 0, "session.spent_usd", 0.0009, "session.reserved_usd", 0)
+	b.want(b.run("release", `{"id":"a"}`), "released", false)
+	b.consistent()
+}
+
+// TestReportReadsEveryPage has more cells than a page of the store.
+func TestReportReadsEveryPage(t *testing.T) {
+	b := setup(t, `{}`)
+	for i := range 1203 {
+		b.run("record", fmt.Sprintf(`{"id":"r%d","time":"2026-09-0%dT00:00:00Z","model":"gpt-5","provider":"openai","input_tokens":4,"output_tokens":0,"session":"s%d"}`, i, 1+i%3, i))
+	}
+	b.want(b.run("report", `{"group_by":"session","limit":500}`), "total.requests", 1203, "total.cost_usd", 0.006015, "rows_left_out", 703)
+	b.want(b.run("report", `{"from":"2026-09-02","to":"2026-09-02"}`), "total.requests", 401, "rows.0.key", "2026-09-02", "rows.1", nil)
+	b.want(b.run("track", `{}`), "total_requests", 1203)
+}
