@@ -9,9 +9,8 @@ import (
 )
 
 func (a *app) approvalsCommand() *cobra.Command {
-	c := group("approvals", "Show and decide what waits for a person",
+	return listing("approvals", "Show and decide what waits for a person",
 		a.approvalsListCommand(), a.decideCommand("approve", "Approve", true), a.decideCommand("reject", "Reject", false))
-	return c
 }
 
 func (a *app) approvalsListCommand() *cobra.Command {

@@ -205,7 +205,9 @@ func (d *doctor) task(ctx context.Context, kind, payload string) (json.RawMessag
 		if ctx.Err() == nil {
 			return nil, err
 		}
-		return nil, d.stuck(kind, done.Task.ID)
+		if t, err = d.stuck(done.Task.ID); err != nil {
+			return nil, fmt.Errorf("%s: %w", kind, err)
+		}
 	}
 	if t.State == sdk.StateCompleted {
 		return t.Result, nil
@@ -216,20 +218,24 @@ func (d *doctor) task(ctx context.Context, kind, payload string) (json.RawMessag
 	return nil, fmt.Errorf("%s: %w", kind, t.Error)
 }
 
-// stuck says why a task did not end, and gives it up.
-func (d *doctor) stuck(kind, id string) error {
+// stuck says why a task has not ended in time, and gives it up. One that just has is
+// as good as any.
+func (d *doctor) stuck(id string) (sdk.Task, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	t, err := d.conn.Get(ctx, id)
 	if err != nil {
-		return fmt.Errorf("%s did not end within %s, and the server does not answer: %w", kind, d.patient, err)
+		return t, fmt.Errorf("it did not end within %s, and the server does not answer: %w", d.patient, err)
+	}
+	if t.State.Terminal() {
+		return t, nil
 	}
 	_, _ = d.conn.Cancel(ctx, id, client.CancelRequest{Force: true, Reason: "nagatha doctor gave it up"}) // or it ends by its timeout
-	text := fmt.Sprintf("%s did not end within %s: it is %s", kind, d.patient, t.State)
+	text := fmt.Sprintf("it did not end within %s: it is %s", d.patient, t.State)
 	if t.Reason != "" {
 		text += ", " + t.Reason
 	}
-	return sdk.Errorf(sdk.CodeTimeout, "%s", text)
+	return t, sdk.Errorf(sdk.CodeTimeout, "%s", text)
 }
 
 // has reports whether some plugin that is ready handles a kind.

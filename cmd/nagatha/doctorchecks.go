@@ -121,11 +121,14 @@ func checkMCP(ctx context.Context, d *doctor) (string, error) {
 	}
 	var bad []string
 	for _, pair := range r.Status.Failed {
-		parts := make([]string, len(pair))
-		for i := range pair {
-			parts[i] = text(pair[i])
+		if len(pair) == 0 {
+			continue
 		}
-		bad = append(bad, "MCP server "+strings.Join(parts, ": "))
+		name, why := text(pair[0]), text(pair[len(pair)-1])
+		if !strings.Contains(why, name) {
+			why = fmt.Sprintf("MCP server %q: %s", name, why)
+		}
+		bad = append(bad, why)
 	}
 	if len(bad) > 0 {
 		return "", errors.New(strings.Join(bad, "; "))
@@ -282,7 +285,7 @@ var madeToFail = map[string]bool{"demo.fail": true, "demo.fetch": true}
 // checkExamples runs the example of every kind that does no harm. An example may name
 // what is not there; that it says so is as good an answer as any.
 func checkExamples(ctx context.Context, d *doctor) (string, error) {
-	ran, nothing := 0, 0
+	ran, nothing, denied := 0, 0, 0
 	var bad []string
 	for _, p := range d.plugins {
 		if p.State != sdk.PluginReady {
@@ -298,6 +301,8 @@ func checkExamples(ctx context.Context, d *doctor) (string, error) {
 			case err == nil:
 			case sdk.CodeOf(err) == sdk.CodeNotFound:
 				nothing++
+			case sdk.CodeOf(err) == sdk.CodeCapabilityDenied: // the operator's decision
+				denied++
 			case ctx.Err() != nil:
 				return "", ctx.Err()
 			default:
@@ -311,6 +316,9 @@ func checkExamples(ctx context.Context, d *doctor) (string, error) {
 	text := fmt.Sprintf("%d ran", ran)
 	if nothing > 0 {
 		text += fmt.Sprintf(", %d of them about what is not there", nothing)
+	}
+	if denied > 0 {
+		text += fmt.Sprintf(", %d of them lack a grant", denied)
 	}
 	return text, nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) pluginsCommand() *cobra.Command {
-	return group("plugins", "Show, reload, write and check plugins", a.pluginsListCommand(),
+	return listing("plugins", "Show, reload, write and check plugins", a.pluginsListCommand(),
 		a.pluginCommand("reload", "Load a plugin's file again; running attempts end on the old version", (*client.Client).ReloadPlugin),
 		a.pluginCommand("enable", "Load a plugin that is disabled", (*client.Client).EnablePlugin),
 		a.pluginCommand("disable", "Take a plugin out of service until it is enabled or the runtime starts again", (*client.Client).DisablePlugin),

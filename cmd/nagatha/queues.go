@@ -16,19 +16,9 @@ func (a *app) queuesCommand() *cobra.Command {
 		Use: "list", Aliases: []string{"ls"}, Short: "List queues with what is in them", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error { return a.listQueues(c.Context()) },
 	}
-	c := group("queues", "Show, pause and resume queues", list,
+	return listing("queues", "Show, pause and resume queues", list,
 		a.queueCommand("pause", "Start no more tasks of a queue, on every node, until it is resumed", (*client.Client).PauseQueue),
 		a.queueCommand("resume", "Let a paused queue go on", (*client.Client).ResumeQueue))
-	// Alone it lists, too.
-	none := c.Args
-	c.Args = func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		return none(c, args)
-	}
-	c.RunE = list.RunE
-	return c
 }
 
 func (a *app) listQueues(ctx context.Context) error {

@@ -90,6 +90,20 @@ unless given).
 	return root
 }
 
+// listing makes a group whose first command is also done by the group's name alone.
+func listing(use, short string, list *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	c := group(use, short, append([]*cobra.Command{list}, commands...)...)
+	none := c.Args
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return none(c, args)
+	}
+	c.RunE = list.RunE
+	return c
+}
+
 // must is for mistakes in the program, such as a flag's name misspelt.
 func must(err error) {
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) schedulesCommand() *cobra.Command {
-	return group("schedules", "Show, make and change schedules",
+	return listing("schedules", "Show, make and change schedules",
 		a.schedulesListCommand(), a.schedulesGetCommand(), a.schedulesCreateCommand(), a.schedulesDeleteCommand(),
 		a.scheduleActCommand("pause", "Stop the ticks of a schedule", (*client.Client).PauseSchedule),
 		a.scheduleActCommand("resume", "Let a paused schedule go on", (*client.Client).ResumeSchedule),

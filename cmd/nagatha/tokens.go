@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) tokensCommand() *cobra.Command {
-	return group("tokens", "Make, show and revoke tokens of clients", a.tokensListCommand(), a.tokensCreateCommand(), a.tokensRevokeCommand())
+	return listing("tokens", "Make, show and revoke tokens of clients", a.tokensListCommand(), a.tokensCreateCommand(), a.tokensRevokeCommand())
 }
 
 func (a *app) tokensListCommand() *cobra.Command {
