@@ -294,7 +294,7 @@ func TestFactsModel(t *testing.T) {
 			_ = json.Unmarshal(got, &m)
 			return m
 		}
-		for i := range rapid.IntRange(1, 12).Draw(r, "steps") {
+		for i := range rapid.IntRange(1, 10).Draw(r, "steps") {
 			*clock = clock.Add(time.Duration(rapid.IntRange(1, 4).Draw(r, "pause")) * time.Minute)
 			subject := rapid.SampledFrom(subjects).Draw(r, "subject")
 			m := models[subject]
@@ -322,12 +322,15 @@ func TestFactsModel(t *testing.T) {
 			moments = append(moments, *clock-1, *clock)
 		}
 		moments = append(moments, clock.Add(time.Hour))
-		for _, at := range moments {
+		for i, at := range moments {
 			var want []string
 			for subject, m := range models {
 				text := m.asOf(at)
 				if text != "" {
 					want = append(want, text)
+				}
+				if subject != subjects[i%len(subjects)] {
+					continue // its turn is at another moment
 				}
 				var got []string
 				for _, f := range call("recall", map[string]any{"subject": subject, "as_of": at})["facts"].([]any) {
