@@ -158,7 +158,7 @@ plugin "agent" {
       ANTHROPIC_API_KEY = env("ANTHROPIC_API_KEY", "")
     }
     submit  = ["memory.*", "mcp.list_tools", "mcp.call_tool", "mcp.list_resources", "mcp.read_resource", "usage.*", "reminders.*", "demo.*"] # what may be a tool
-    publish = ["usage.recorded"]
+    publish = ["usage.recorded", "agent.session.*"]
     await   = true
     approve = true
   }

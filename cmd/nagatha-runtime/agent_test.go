@@ -514,3 +514,34 @@ func TestUnknownOutcome(t *testing.T) {
 		})
 	}
 }
+
+// TestCancelStopsTheModel: the model server is told at once, and nothing more is said.
+func TestCancelStopsTheModel(t *testing.T) {
+	for _, carrier := range []string{"wasm", "process"} {
+		t.Run(carrier, func(t *testing.T) {
+			t.Parallel()
+			told := make(chan struct{})
+			server := newModelServer(t, func(_ int, _ string, say func(string), r *http.Request) {
+				sayText(say, "Once upon")
+				<-r.Context().Done()
+				close(told)
+			})
+			d := newDaemon(t, agentConfig(carrier, server.URL, `{}`))
+			d.start()
+			id := d.submit(chatBody("s", "tell"))
+			d.untilEvent(id, "task.output", nil)
+			d.rest("POST", "/api/v1/tasks/"+id+"/cancel", `{"reason":"enough"}`)
+			select {
+			case <-told:
+			case <-time.After(10 * time.Second):
+				t.Error("the model goes on")
+			}
+			if m := d.await(id); m["state"] != "cancelled" || m["reason"] != "enough" {
+				t.Errorf("%v %v", m["state"], m["reason"])
+			}
+			if said := strings.Join(d.said("s"), ", "); said != "user: tell, assistant: Once upon (cut)" {
+				t.Errorf("kept %s", said)
+			}
+		})
+	}
+}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -283,10 +285,60 @@ func (t *turn) oneCall(ctx context.Context, c toolCall, p plan) (callResult, err
 }
 
 func (t *turn) showUsage(ctx context.Context, by string) (string, error) {
-	if by == "" {
-		by = "day"
+	result, err := t.answer(ctx, "usage.report", map[string]any{"group_by": cmp.Or(by, "day")})
+	if err != nil {
+		return "", err
 	}
-	return t.show(ctx, "usage.report", map[string]any{"group_by": by})
+	type sum struct {
+		Key      string   `json:"key"`
+		Requests int      `json:"requests"`
+		Input    int      `json:"input_tokens"`
+		Output   int      `json:"output_tokens"`
+		CostUSD  *float64 `json:"cost_usd"`
+		Unpriced int      `json:"unpriced_requests"`
+	}
+	var report struct {
+		Rows  []sum `json:"rows"`
+		Total sum   `json:"total"`
+	}
+	if err := json.Unmarshal(result, &report); err != nil {
+		return "", err
+	}
+	report.Total.Key = "all"
+	var b strings.Builder
+	for _, r := range append(report.Rows, report.Total) {
+		fmt.Fprintf(&b, "%s: %d requests, %d tokens in, %d out", cmp.Or(r.Key, "none"), r.Requests, r.Input, r.Output)
+		if r.CostUSD != nil {
+			fmt.Fprintf(&b, ", $%.6f", *r.CostUSD)
+		}
+		if r.Unpriced > 0 {
+			fmt.Fprintf(&b, ", %d of them without a known price", r.Unpriced)
+		}
+		b.WriteByte('\n')
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
+}
+
+// recall shows what is remembered about something.
+func (t *turn) recall(ctx context.Context, query string) (string, error) {
+	result, err := t.answer(ctx, "memory.recall", map[string]any{"query": query})
+	if err != nil {
+		return "", err
+	}
+	var found struct {
+		Facts []memoryRef `json:"facts"`
+	}
+	if err := json.Unmarshal(result, &found); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, f := range found.Facts {
+		fmt.Fprintf(&b, "%s [%s, noted %s] %s\n", f.Fact, cmp.Or(f.Source, "unknown source"), f.RecordedAt.Time().Format(time.DateOnly), f.ID)
+	}
+	if b.Len() == 0 {
+		return "Nothing is remembered about that.", nil
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
 }
 
 func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
@@ -300,7 +352,7 @@ func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
 	case "forget":
 		return t.show(ctx, "memory.forget", map[string]any{"id": tail})
 	case "recall":
-		return t.show(ctx, "memory.recall", map[string]any{"query": tail})
+		return t.recall(ctx, tail)
 	case "search":
 		return t.show(ctx, "memory.search", map[string]any{"query": tail})
 	case "list":
@@ -323,10 +375,7 @@ func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
 		}
 		return t.show(ctx, "memory."+verb, payload)
 	}
-	if !t.start.has("memory.recall") {
-		return t.show(ctx, "memory.search", map[string]any{"query": rest})
-	}
-	return t.show(ctx, "memory.recall", map[string]any{"query": rest})
+	return t.recall(ctx, rest)
 }
 
 func (t *turn) remindCommand(ctx context.Context, rest string) (string, error) {

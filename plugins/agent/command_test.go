@@ -66,6 +66,15 @@ func TestCommands(t *testing.T) {
 	for _, k := range []string{"demo.echo", "demo.ask", "usage.report", "memory.stats", "memory.remember", "memory.recall", "memory.set", "memory.get", "reminders.list"} {
 		w.offer(k, sdk.KindInfo{Tool: strings.HasPrefix(k, "demo."), Description: "Does " + k + "."}, echo)
 	}
+	w.answers["memory.recall"] = func(p json.RawMessage) (any, *sdk.Error) {
+		if !strings.Contains(string(p), "where does Bob work?") {
+			return json.RawMessage(`{"facts":[]}`), nil
+		}
+		return json.RawMessage(`{"facts":[{"id":"fct_1","fact":"Bob works at Acme","source":"Bob","recorded_at":"2026-01-02T03:04:05Z"}]}`), nil
+	}
+	w.answers["usage.report"] = func(p json.RawMessage) (any, *sdk.Error) {
+		return json.RawMessage(`{"rows":[{"key":` + string(p[len(`{"group_by":`):len(p)-1]) + `,"requests":2,"input_tokens":10,"output_tokens":5,"cost_usd":0.5,"unpriced_requests":1}],"total":{"requests":2,"cost_usd":null}}`), nil
+	}
 	w.offer("reminders.create", sdk.KindInfo{}, func(p json.RawMessage) (any, *sdk.Error) {
 		if string(p) != `{"say":"in 5 seconds stretch"}` {
 			return nil, sdk.Errorf(sdk.CodeInvalid, "say: %s", p)
@@ -87,9 +96,10 @@ func TestCommands(t *testing.T) {
 		"/tools":                        "demo_ask (ask): Does demo.ask.\ndemo_echo (auto): Does demo.echo.",
 		"/history":                      "Nothing was said yet.",
 		"/models":                       "OPENAI_MODEL",
-		"/usage model":                  `"group_by": "model"`,
+		"/usage model":                  "model: 2 requests, 10 tokens in, 5 out, $0.500000, 1 of them without a known price\nall: 2 requests",
 		"/memory":                       `"got": {}`,
-		"/memory where does Bob work?":  `"query": "where does Bob work?"`,
+		"/memory where does Bob work?":  "Bob works at Acme [Bob, noted 2026-01-02] fct_1",
+		"/memory nothing of that":       "Nothing is remembered",
 		"/memory remember Bob is here":  `"fact": "Bob is here"`,
 		`/memory set facts job {"a":1}`: `"a": 1`,
 		"/memory set facts job plain":   `"value": "plain"`,
@@ -163,6 +173,9 @@ func TestSessions(t *testing.T) {
 	}
 	if m := w.run("delete_session", `{"session":"s2"}`); m["deleted"] != true || m["messages"] != 2.0 {
 		t.Errorf("%v", m)
+	}
+	if e := w.Published[len(w.Published)-1]; e.Type != "agent.session.deleted" || string(e.Data) != `{"session":"s2"}` {
+		t.Errorf("published %+v", e)
 	}
 	for key := range w.Items {
 		if strings.Contains(key, "/s2") {

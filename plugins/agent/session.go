@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -163,6 +164,19 @@ func (a *agent) deleteSession(ctx context.Context, host sdk.Host, in struct {
 		}
 	}
 	n, err := deleteMessages(ctx, host, in.Session, 0)
+	if err != nil {
+		return nil, err
+	}
+	// Others keep things of a session too. The id is the same when the task runs again.
+	data, err := json.Marshal(map[string]string{"session": in.Session})
+	if err != nil {
+		return nil, err
+	}
+	_, err = sdk.Publish(ctx, host, sdk.Event{ID: "deleted-" + in.Session + "-" + sdk.TaskFrom(ctx).ID, Type: "agent.session.deleted", Subject: in.Session, Data: data})
+	if sdk.CodeOf(err) == sdk.CodeCapabilityDenied {
+		host.Log(slog.LevelWarn, "nobody hears that the session is deleted", "error", err)
+		err = nil
+	}
 	return map[string]any{"deleted": s != nil || n > 0, "messages": n}, err
 }
 
