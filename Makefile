@@ -22,7 +22,7 @@ PROCESS_PLUGINS := agent demo memory mcp reminders usage
 WASM_PLUGINS    := agent demo memory reminders usage
 
 # The race detector makes wazero's compiler too slow in these.
-NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/... ./plugins/agent/carriers/... ./plugins/memory/carriers/...
+NORACE := ./sdk/wasm/... ./sdk/sdktest/... ./cmd/... ./plugins/agent/carriers/... ./plugins/memory/carriers/... ./plugins/usage/carriers/...
 
 .PHONY: run build binaries plugins test test-llama check fmt chaos conformance bench microbench clean
 
