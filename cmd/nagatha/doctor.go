@@ -179,7 +179,7 @@ func (d *doctor) server(ctx context.Context) (string, error) {
 		}
 		return "", err
 	}
-	if d.plugins, err = d.cl.Plugins(ctx); err != nil {
+	if d.plugins, err = d.loaded(ctx); err != nil {
 		return "", err
 	}
 	if d.conn, err = d.cl.Connect(ctx); err != nil {
@@ -189,6 +189,32 @@ func (d *doctor) server(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("a task cannot be stored and run: %s", message(err))
 	}
 	return fmt.Sprintf("%s, version %s, up %s, store %s, bus %s", d.cl.Server(), status.Version, status.Uptime, status.Store, status.Bus), nil
+}
+
+// loaded lists the plugins once none is loading any more: compiling modules for the
+// first time may take a minute. What loads for longer is shown as it is.
+func (d *doctor) loaded(ctx context.Context) ([]sdk.PluginStatus, error) {
+	again := time.NewTicker(500 * time.Millisecond)
+	defer again.Stop()
+	enough := time.After(4 * d.patient)
+	for said := false; ; {
+		all, err := d.cl.Plugins(ctx)
+		i := slices.IndexFunc(all, func(p sdk.PluginStatus) bool { return p.State == sdk.PluginLoading })
+		if err != nil || i < 0 {
+			return all, err
+		}
+		if !said {
+			said = true
+			d.app.say("waiting for plugin %s to load", all[i].Name)
+		}
+		select {
+		case <-again.C:
+		case <-enough:
+			return all, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // task runs a task to its end and returns its result.

@@ -79,6 +79,9 @@ func (h *stubHost) add(info sdk.Info, broken []string) {
 		if b == "plugin:"+info.Name {
 			p.State, p.Error, p.Kinds = sdk.PluginFailed, "exec: no such file", nil
 		}
+		if b == "loading:"+info.Name {
+			p.State, p.Error, p.Kinds = sdk.PluginLoading, "", nil
+		}
 	}
 	h.list = append(h.list, p)
 }
