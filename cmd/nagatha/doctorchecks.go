@@ -59,7 +59,7 @@ func checkKinds(_ context.Context, d *doctor) (string, error) {
 	for _, p := range d.plugins {
 		n += len(p.Kinds)
 	}
-	return fmt.Sprintf("%d of %d plugins", n, len(d.plugins)), nil
+	return fmt.Sprintf("%d kinds of %d plugins", n, len(d.plugins)), nil
 }
 
 func checkSchedules(ctx context.Context, d *doctor) (string, error) {
