@@ -127,10 +127,11 @@ func TestRealServers(t *testing.T) {
 	memory.Env = map[string]string{"MEMORY_FILE_PATH": dir + "/memory.jsonl"}
 	p := start(t, map[string]serverConfig{"files": node("filesystem", dir), "memory": memory, "thinking": node("sequential-thinking")})
 	host := sdktest.NewHost()
-	var list struct{ Tools []tool }
-	p.must("list_tools", `{}`, host, &list)
+	for _, server := range []string{"files", "memory", "thinking"} {
+		p.tools(server, host) // waits for it to be up
+	}
 	count := map[string]int{}
-	for _, tool := range list.Tools {
+	for _, tool := range p.allTools(host) {
 		count[tool.Server]++
 	}
 	if count["files"] < 10 || count["memory"] < 5 || count["thinking"] != 1 {
@@ -216,6 +217,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	silent := fake("silent")
 	silent.ConnectTimeout = sdk.Duration(300 * time.Millisecond)
 	p := start(t, map[string]serverConfig{"silent": silent, "slow": fake("slow")})
@@ -232,6 +234,7 @@ func TestTimeouts(t *testing.T) {
 
 // A server that falls silent while it has nothing to do is started again.
 func TestMuteServer(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	mute := fake("mute")
 	mute.ListTimeout = sdk.Duration(time.Second)
 	p := start(t, map[string]serverConfig{"mute": mute})
@@ -253,6 +256,7 @@ func TestMuteServer(t *testing.T) {
 // A server that does not read any more blocks whoever writes to it, once its pipe is
 // full: the deadline holds, and it is started again.
 func TestDeafServer(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	p := start(t, map[string]serverConfig{"deaf": fake("deaf")})
 	host := sdktest.NewHost()
 	p.tools("deaf", host)
@@ -269,6 +273,7 @@ func TestDeafServer(t *testing.T) {
 // An old server that leaves the new era's first question unanswered is asked in the
 // old way the next time.
 func TestShyServer(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	shy := fake("shy")
 	shy.ConnectTimeout = sdk.Duration(2 * time.Second)
 	p := start(t, map[string]serverConfig{"shy": shy})
@@ -322,6 +327,7 @@ func TestServersThatDoNotStart(t *testing.T) {
 }
 
 func TestCloseLeavesNothing(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	// Commands of this process's own: others run the same test.
 	deaf, grandchild := fmt.Sprintf("sleep 3%d", os.Getpid()), fmt.Sprintf("sleep 4%d", os.Getpid())
 	parent := fake("parent")

@@ -145,6 +145,7 @@ func serveGo(t *testing.T, s *mcp.Server, o *mcp.StreamableHTTPOptions, wrap fun
 
 // Both eras of the protocol, by the same code.
 func TestEras(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for era, o := range map[string]*mcp.StreamableHTTPOptions{"2025-11-25": {}, "2026-07-28": {Stateless: true}, "2026-07-28 in JSON": {Stateless: true, JSONResponse: true}} {
 		t.Run(era, func(t *testing.T) {
 			s := goServer()
@@ -238,8 +239,34 @@ func TestRefusalHTTP(t *testing.T) {
 	}
 }
 
+// What a tool has done whose answer was lost is not known, and the error says so.
+func TestLostAnswer(t *testing.T) {
+	lose := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(b))
+			switch {
+			case bytes.Contains(b, []byte("end-of-stream")):
+				w.Header().Set("Content-Type", "text/event-stream")
+			case bytes.Contains(b, []byte("bad-gateway")):
+				w.WriteHeader(http.StatusBadGateway)
+			default:
+				h.ServeHTTP(w, r)
+			}
+		})
+	}
+	p := start(t, map[string]serverConfig{"go": {URL: serveGo(t, goServer(), &mcp.StreamableHTTPOptions{Stateless: true}, lose)}})
+	p.tools("go", sdktest.NewHost())
+	for _, how := range []string{"end-of-stream", "bad-gateway"} {
+		err := p.run(t.Context(), "call_tool", `{"server":"go","tool":"greet","arguments":{"how":"`+how+`"}}`, sdktest.NewHost(), nil)
+		wants(t, err, sdk.CodeUnavailable, "the connection broke")
+	}
+	p.call("go", "greet", `{}`, sdktest.NewHost())
+}
+
 // A server may be silent at any point: deadlines hold.
 func TestSilentHTTP(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	over := make(chan struct{})
 	silence := func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -286,6 +313,7 @@ func TestSilentHTTP(t *testing.T) {
 
 // One that never answers does not keep the others waiting.
 func TestParallelStart(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	servers := map[string]serverConfig{"quick": fake("plain")}
 	for i := range 8 {
 		servers[fmt.Sprintf("silent%d", i)] = fake("silent")
@@ -296,6 +324,16 @@ func TestParallelStart(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	if d := time.Since(begun); d > 30*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	// Nor does it keep a list waiting for long: the agent asks for one each time.
+	begun = time.Now()
+	for _, tool := range p.allTools(sdktest.NewHost()) {
+		if tool.Server != "quick" {
+			t.Errorf("a tool of %s", tool.Server)
+		}
+	}
+	if d := time.Since(begun); d > 3*firstWait {
 		t.Errorf("it took %v", d)
 	}
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -48,10 +48,11 @@ func (s *server) request(outer context.Context, what string, wait, timeout time.
 }
 
 // fault tells a server that refuses from one that is gone and one that is in
-// trouble.
+// trouble. "the connection broke" in its text means that it is not known whether the
+// server has done what it was asked for; the agent looks for these words.
 func (s *server) fault(l *link, what string, err error) error {
 	var refused *jsonrpc.Error
-	answered := errors.As(err, &refused) && !strings.Contains(err.Error(), "client is closing")
+	answered := errors.As(err, &refused) && !slices.Contains(sdkErrors, refused.Message)
 	wait := 500 * time.Millisecond // the end of the stream shows a moment later
 	if answered {
 		wait = 0
@@ -65,8 +66,11 @@ func (s *server) fault(l *link, what string, err error) error {
 	case answered:
 		return sdk.Permanent(sdk.Errorf(sdk.CodeHandlerError, "MCP server %q: %s: %s (%d)", s.name, what, refused.Message, refused.Code))
 	}
-	return s.unavailable("%s: %v", what, err)
+	return s.unavailable("%s: the connection broke before there was an answer: %v", what, err)
 }
+
+// sdkErrors are errors of the SDK itself that look like answers of a server.
+var sdkErrors = []string{"client is closing", "server is closing", "rejected by transport"}
 
 func (s *server) begin() {
 	s.mu.Lock()

@@ -164,8 +164,12 @@ func (s *server) learn(all []*mcp.Tool) {
 	s.hashes = hashes
 }
 
-// known returns the tools of the session that is up. At first it waits for a server
-// that has not had its chance; later, only if insist.
+// firstWait is how long a list of everything waits for servers that are starting. The
+// agent asks for one before each answer.
+const firstWait = 5 * time.Second
+
+// known returns the tools of the session that is up. It waits for one if insist;
+// otherwise only at first, and not for long.
 func (s *server) known(ctx context.Context, insist bool) ([]tool, error) {
 	s.mu.Lock()
 	up, fresh, err := s.link != nil, s.tries == 0, s.err
@@ -174,7 +178,11 @@ func (s *server) known(ctx context.Context, insist bool) ([]tool, error) {
 		return nil, s.unavailable("%v", err)
 	}
 	if !up {
-		ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout.Std()+s.cfg.ListTimeout.Std())
+		wait := s.cfg.ConnectTimeout.Std() + s.cfg.ListTimeout.Std()
+		if !insist {
+			wait = min(wait, firstWait)
+		}
+		ctx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
 		if _, err := s.live(ctx); err != nil {
 			return nil, err
