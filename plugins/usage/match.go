@@ -3,10 +3,11 @@ package main
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // clause is a rule of the price data about a name: exactly one of its members is
-// given. Everything but a regular expression compares without regard to case.
+// given. Names and texts are in lower case.
 type clause struct {
 	Equals     string   `json:"equals"`
 	StartsWith string   `json:"starts_with"`
@@ -24,16 +25,15 @@ func (c *clause) fits(name string) bool {
 	case c == nil:
 		return false
 	case c.Equals != "":
-		return name == strings.ToLower(c.Equals)
+		return name == c.Equals
 	case c.StartsWith != "":
-		return strings.HasPrefix(name, strings.ToLower(c.StartsWith))
+		return strings.HasPrefix(name, c.StartsWith)
 	case c.EndsWith != "":
-		return strings.HasSuffix(name, strings.ToLower(c.EndsWith))
+		return strings.HasSuffix(name, c.EndsWith)
 	case c.Contains != "":
-		return strings.Contains(name, strings.ToLower(c.Contains))
+		return strings.Contains(name, c.Contains)
 	case c.Regex != "":
-		re, err := regexp.Compile(c.Regex)
-		return err == nil && re.MatchString(name)
+		return expression(c.Regex).MatchString(name)
 	case c.Not != nil:
 		return !c.Not.fits(name)
 	}
@@ -48,4 +48,17 @@ func (c *clause) fits(name string) bool {
 		}
 	}
 	return len(c.And) > 0
+}
+
+var expressions sync.Map // text → *regexp.Regexp
+
+// expression compiles one of the table's regular expressions, which are tested to be
+// some.
+func expression(text string) *regexp.Regexp {
+	if re, ok := expressions.Load(text); ok {
+		return re.(*regexp.Regexp)
+	}
+	re := regexp.MustCompile(text)
+	expressions.Store(text, re)
+	return re
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,6 +147,9 @@ func TestTable(t *testing.T) {
 			if s != "" {
 				set++
 			}
+			if s != strings.ToLower(s) && s != c.Regex {
+				t.Errorf("%s: %q is not in lower case", p.ID, s)
+			}
 		}
 		if set == 0 && c.Not == nil {
 			t.Errorf("%s: an empty rule", p.ID)
@@ -170,10 +174,10 @@ func TestTable(t *testing.T) {
 		for _, m := range p.open() {
 			models++
 			check(p, &m.Match)
-			if len(m.Prices) == 0 {
+			if len(m.rates()) == 0 {
 				t.Errorf("%s/%s has no prices", p.ID, m.ID)
 			}
-			for _, r := range m.Prices {
+			for _, r := range m.rates() {
 				if err := r.check(); err != nil {
 					t.Errorf("%s/%s: %v", p.ID, m.ID, err)
 				}

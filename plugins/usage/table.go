@@ -44,9 +44,17 @@ type provider struct {
 }
 
 type model struct {
-	ID     string  `json:"id"`
-	Match  clause  `json:"match"`
-	Prices []rates `json:"prices"`
+	ID     string          `json:"id"`
+	Match  clause          `json:"match"`
+	Prices json.RawMessage `json:"prices"` // []rates, read when it is asked for: of most it never is
+}
+
+func (m *model) rates() []rates {
+	var all []rates
+	if err := json.Unmarshal(m.Prices, &all); err != nil {
+		panic(fmt.Sprintf("the embedded price table: %s: %v", m.ID, err))
+	}
+	return all
 }
 
 func (t *table) open() {
@@ -104,7 +112,7 @@ func (t *table) find(providerName, name string, at time.Time) (*rates, *priced) 
 	if m == nil {
 		return nil, nil
 	}
-	return current(m.Prices, at), &priced{t.version, p.ID, m.ID}
+	return current(m.rates(), at), &priced{t.version, p.ID, m.ID}
 }
 
 // provider finds one by its id, another name or its address; without a name, by
@@ -115,8 +123,7 @@ func (t *table) provider(name, model string) *provider {
 	}
 	if strings.Contains(name, "://") {
 		return t.first(func(p *provider) bool {
-			re, err := regexp.Compile("^(?:" + p.API + ")")
-			return err == nil && re.MatchString(name)
+			return expression("^(?:" + p.API + ")").MatchString(name)
 		})
 	}
 	if p := t.first(func(p *provider) bool { return p.ID == name }); p != nil {

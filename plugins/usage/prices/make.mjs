@@ -38,7 +38,7 @@ function literal(text) {
 // Go's regular expressions have no lookahead: ^(?!A)B becomes "not ^A, and ^B".
 function clause(c) {
   for (const list of ['or', 'and']) if (c[list]) return { [list]: c[list].map(clause) };
-  if (c.regex === undefined) return c;
+  if (c.regex === undefined) return Object.fromEntries(Object.entries(c).map(([rule, text]) => [rule, text.toLowerCase()]));
   const m = c.regex.match(/^\^\(\?!/);
   if (!m) {
     if (c.regex.includes('(?')) if (/\(\?[^:]/.test(c.regex)) throw new Error('cannot translate ' + c.regex);
