@@ -115,11 +115,15 @@ func (t *turn) assistantMessage(r *round) message {
 func (t *turn) stream(ctx context.Context, req Request) (Reply, error) {
 	first := true
 	loud := t.in.Stream == nil || *t.in.Stream
+	aloud := speaker{pass: func(s string) { t.output("response", s) }}
+	thinks := speaker{pass: func(s string) { t.output("reasoning", s) }}
+	defer aloud.end()
+	defer thinks.end()
 	return t.model.Stream(ctx, t.host, req, func(d Delta) {
 		if !loud {
 			return
 		}
-		t.output("reasoning", d.Reasoning)
+		thinks.say(d.Reasoning)
 		if d.Text != "" && first {
 			first = false
 			for _, r := range t.rounds {
@@ -129,7 +133,7 @@ func (t *turn) stream(ctx context.Context, req Request) (Reply, error) {
 				}
 			}
 		}
-		t.output("response", d.Text)
+		aloud.say(d.Text)
 	})
 }
 

@@ -199,6 +199,11 @@ func (t *turn) showModels() string {
 func (t *turn) answer(ctx context.Context, kind string, payload map[string]any) (json.RawMessage, error) {
 	if !t.start.has(kind) {
 		plugin, _, _ := strings.Cut(kind, ".")
+		for _, k := range t.kinds {
+			if k.Kind == kind {
+				return nil, sdk.Permanent(sdk.Errorf(sdk.CodeUnavailable, "plugin %q is not running at the moment: nagatha plugins list says why", plugin))
+			}
+		}
 		return nil, sdk.Permanent(sdk.Errorf(sdk.CodeUnavailable, "%s is not there: load plugin %q, and grant submit %q to plugin \"agent\", in config.hcl", kind, plugin, plugin+".*"))
 	}
 	out, err := sdk.RunAll(ctx, t.host, "", []sdk.Submission{t.child(kind, payload, patience)})
