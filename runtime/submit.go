@@ -83,8 +83,8 @@ func (r *Runtime) Submit(ctx context.Context, owner string, subs []sdk.Submissio
 func (r *Runtime) submittedBefore(ctx context.Context, owner string, s *sdk.Submission, now sdk.Time) (*Submitted, error) {
 	timeless := *s
 	timeless.Deadline, timeless.Expires = 0, 0
-	t, bad := r.newTask(owner, &timeless, now)
-	if bad != nil {
+	t, _ := r.newTask(owner, &timeless, now)
+	if t.Task.ID == "" { // it is wrong in other ways, too
 		return nil, nil
 	}
 	task, hash, err := r.store.Keyed(ctx, owner, s.IdempotencyKey)

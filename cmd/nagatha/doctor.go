@@ -79,7 +79,7 @@ needs no network and no key, and leaves nothing behind but ended tasks.
   message     agent.chat answers a command, which needs no model
   mcp         every MCP server that is configured answers
   memory      an entry is set, found and deleted
-  usage       usage is summed up
+  usage       what was used is summed up
   scheduled   a reminder fires in time
   reload      the MCP servers' configuration is read again
   examples    the example of every kind that changes nothing`,
