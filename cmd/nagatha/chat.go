@@ -202,7 +202,6 @@ func (ch *chat) lastSession(ctx context.Context) (string, error) {
 	}
 	var r struct {
 		Sessions []struct {
-			ID      string `json:"id"`
 			Session string `json:"session"`
 		} `json:"sessions"`
 	}
@@ -212,5 +211,5 @@ func (ch *chat) lastSession(ctx context.Context) (string, error) {
 	if len(r.Sessions) == 0 {
 		return "", &hintError{errors.New("there is no session yet"), "begin one: leave --continue out"}
 	}
-	return r.Sessions[0].ID + r.Sessions[0].Session, nil
+	return r.Sessions[0].Session, nil
 }

@@ -44,7 +44,7 @@ func stubs(broken []string) []*sdk.Bundle {
 	return []*sdk.Bundle{
 		sdk.New(sdk.Info{Name: "agent", Version: "1"},
 			sdk.Func(sdk.HandlerInfo{Kind: "agent.chat", MaxAttempts: 2, Queue: "agent"}, stubChat),
-			reads("agent.sessions", `{"limit":1}`, plain(`{"sessions":[{"id":"ses_9"}],"next_cursor":""}`)),
+			reads("agent.sessions", `{"limit":1}`, plain(`{"sessions":[{"session":"ses_9"}],"next_cursor":""}`)),
 			reads("agent.history", `{"session":"ses_1"}`, func(context.Context, sdk.Host, map[string]any) (any, error) {
 				return nil, sdk.Permanent(sdk.Errorf(sdk.CodeNotFound, "there is no session ses_1"))
 			})),
