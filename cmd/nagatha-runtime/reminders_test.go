@@ -22,13 +22,21 @@ import (
 
 func remindersDaemon(t *testing.T, carrier, grant, config string) *daemon {
 	t.Helper()
-	file := `command = ["BIN/reminders"]`
+	return remindersDaemonWith(t, carrier, "", grant, config)
+}
+
+// remindersDaemonWith runs the plugin beside what else is in a configuration; grant and
+// config are further lines of those blocks.
+func remindersDaemonWith(t *testing.T, carrier, more string, lines ...string) *daemon {
+	t.Helper()
+	file, limits := `command = ["BIN/reminders"]`, ""
 	if carrier == "wasm" {
-		file = `wasm = "BIN/reminders.wasm"`
+		file, limits = `wasm = "BIN/reminders.wasm"`, "  limits {\n    instances = 4\n    concurrency = 8\n  }\n"
 	}
-	d := newDaemon(t, "plugin \"reminders\" {\n  "+file+"\n  grant {\n    store = true\n    publish = [\"reminder.*\", \"todo.due\"]\n"+
-		"    submit = [\"reminders.fire\", \"reminders.deliver\"]\n"+grant+"  }\n  config {\n    queue = \"reminders\"\n"+config+"  }\n}\n"+
-		"queue \"reminders\" {\n  concurrency = 4\n}\n")
+	lines = append(lines, "", "")
+	d := newDaemon(t, "plugin \"reminders\" {\n  "+file+"\n"+limits+"  grant {\n    store = true\n    publish = [\"reminder.*\", \"todo.due\"]\n"+
+		"    submit = [\"reminders.fire\", \"reminders.deliver\"]\n"+lines[0]+"  }\n  config {\n    queue = \"reminders\"\n"+lines[1]+"  }\n}\n"+
+		"queue \"reminders\" {\n  concurrency = 8\n  depth = 1000000\n}\n"+more)
 	d.start()
 	return d
 }

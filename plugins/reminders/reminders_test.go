@@ -349,6 +349,26 @@ func TestLostTimers(t *testing.T) {
 	w.wantDue(want + " series@29T09:10:00#2")
 }
 
+// One reminder that cannot be made due keeps nobody else waiting, and is told.
+func TestSweepGoesOn(t *testing.T) {
+	w := newWorld(t, "")
+	w.lose = true
+	bad := w.one("create", `{"say":"in 10 minutes bad"}`)["id"].(string)
+	w.one("create", `{"say":"in 11 minutes good"}`)
+	w.one("todo_add", `{"title":"todo","due":"in 1 minute"}`)
+	item := w.host.Items[reminderKey(bad)]
+	item.Value = []byte(strings.Replace(string(item.Value), `"UTC"`, `"Mars"`, 1))
+	w.host.Items[reminderKey(bad)] = item
+	w.advance(time.Hour)
+	if _, err := w.try("process_due", `{}`); err == nil || !strings.Contains(err.Error(), bad) {
+		t.Errorf("sweep: %v", err)
+	}
+	w.wantDue("good@28T09:11:00#1")
+	if w.count("todo.due") != 1 {
+		t.Error("the to-do was not noticed")
+	}
+}
+
 // errCut is what a host answers whose attempt is cut.
 var errCut = errors.New("cut")
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -49,21 +50,21 @@ func (p *reminders) processDue(ctx context.Context, host sdk.Host, _ struct{}) (
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	out.DueTasks, err = passed(ctx, host, "tododue", t, func(at sdk.Time, id string) error {
+	var more error
+	out.DueTasks, more = passed(ctx, host, "tododue", t, func(at sdk.Time, id string) error {
 		d, err := p.overdue(ctx, host, at, id, t)
 		if d != nil {
 			out.ProcessedTasks = append(out.ProcessedTasks, processedTodo{d.ID, d.Title, at})
 		}
 		return err
 	})
-	return out, err
+	return out, errors.Join(err, more)
 }
 
-// passed calls f for what stands in an index before a time.
-func passed(ctx context.Context, host sdk.Host, index string, before sdk.Time, f func(at sdk.Time, id string) error) (n int, err error) {
+// passed calls f for what stands in an index before a time. What goes wrong with one
+// does not keep the others waiting.
+func passed(ctx context.Context, host sdk.Host, index string, before sdk.Time, f func(at sdk.Time, id string) error) (int, error) {
+	n, faults := 0, []error(nil)
 	req := sdk.KVList{Prefix: index + "/", Limit: 100}
 	for n < maxSwept {
 		page, err := sdk.NewKV(host).List(ctx, req)
@@ -78,18 +79,21 @@ func passed(ctx context.Context, host sdk.Host, index string, before sdk.Time, f
 			}
 			at := sdk.Time(ms)
 			if at > before {
-				return n, nil
+				return n, errors.Join(faults...)
 			}
 			n++
 			if err := f(at, id); err != nil {
-				return n, fmt.Errorf("%s: %w", id, err)
+				if ctx.Err() != nil {
+					return n, err
+				}
+				faults = append(faults, fmt.Errorf("%s: %w", id, err))
 			}
 		}
 		if req.After = page.Next; page.Next == "" {
 			break
 		}
 	}
-	return n, nil
+	return n, errors.Join(faults...)
 }
 
 // overdue tells once that a to-do is due; nil: it was changed in the meantime.
