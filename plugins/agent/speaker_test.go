@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,21 +14,29 @@ func TestSpeaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
 		s := speaker{pass: func(text string) { got = append(got, text) }}
+		// The timer passes pieces on as well: what there is is read as it is written.
+		said := func() []string {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return slices.Clone(got)
+		}
 		s.say("a")
-		if len(got) != 1 {
+		if len(said()) != 1 {
 			t.Fatal("the first piece waits")
 		}
 		s.say("b")
 		s.say("c")
-		if len(got) != 1 {
+		if got := said(); len(got) != 1 {
 			t.Errorf("%q at once", got)
 		}
 		time.Sleep(pace)
 		synctest.Wait()
-		if strings.Join(got, "|") != "a|bc" {
+		if got := said(); strings.Join(got, "|") != "a|bc" {
 			t.Errorf("%q after the pace", got)
 		}
+		s.mu.Lock()
 		got = nil
+		s.mu.Unlock()
 		want := ""
 		for i := range 1000 {
 			time.Sleep(time.Millisecond)
@@ -35,13 +44,13 @@ func TestSpeaker(t *testing.T) {
 			want += fmt.Sprint(i, " ")
 		}
 		s.end()
-		if strings.Join(got, "") != want || len(got) > 50 {
+		if got := said(); strings.Join(got, "") != want || len(got) > 50 {
 			t.Errorf("%d pieces, or another text", len(got))
 		}
 		s.end()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(got) > 50 {
+		if len(said()) > 50 {
 			t.Error("something was said after the end")
 		}
 	})
