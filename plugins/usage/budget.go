@@ -130,6 +130,9 @@ type limit struct {
 	USD     usd    `json:"usd"`
 }
 
+// anySession is no session's name: it has the budget that all sessions have.
+const anySession = "\x00"
+
 // limit finds the budget of a scope: what was set for that session, for all sessions
 // or for days, and then what config.hcl says. Nil is none.
 func (u *usage) limit(c *change, s scope) (*usd, error) {
@@ -204,6 +207,11 @@ func (u *usage) budget(ctx context.Context, host sdk.Host, in struct {
 }) (any, error) {
 	c := &change{ctx: ctx, kv: sdk.NewKV(host), items: map[string]*sdk.Item{}}
 	out := map[string]any{"zone": u.zone.String(), "session": nil}
+	every, err := u.limit(c, scope{session: anySession})
+	if err != nil {
+		return nil, err
+	}
+	out["every_session_usd"] = every
 	for _, s := range u.scopes(u.day(sdk.Now()), in.Session) {
 		at, _, err := u.standing(c, s)
 		if err != nil {

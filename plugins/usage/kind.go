@@ -25,7 +25,7 @@ const (
 		"output_tokens":{"type":"integer"},"cached_tokens":{"type":"integer"},"cost_usd":` + moneySchema + `,"cost_micro_usd":{"type":["integer","null"]}`
 	standingSchema = `{"type":["object","null"],"properties":{"budget_usd":` + moneySchema + `,"spent_usd":{"type":"number"},"reserved_usd":{"type":"number"},"left_usd":` + moneySchema + `}}`
 	budgetSchema   = `{"type":"object","required":["date","zone","day","session"],"properties":{"date":{"type":"string"},"zone":{"type":"string"},
-		"day":` + standingSchema + `,"session":` + standingSchema + `}}`
+		"day":` + standingSchema + `,"session":` + standingSchema + `,"every_session_usd":` + moneySchema + `}}`
 	resetSchema  = `{"type":"object","required":["reset_timestamp","reset_count"],"properties":{"reset_timestamp":{"type":["string","null"]},"reset_count":{"type":"integer"}}}`
 	formatSchema = `{"enum":["json","csv"],"default":"json"}`
 )

@@ -197,7 +197,7 @@ func TestBudgets(t *testing.T) {
 	}
 	b.want(b.run("reserve", reserve("a", "s", 6000)), "reserved_usd", 0.006)
 	b.want(b.run("reserve", reserve("a", "s", 6000)), "reserved_usd", 0.006) // the same one
-	b.want(b.run("budget", `{"session":"s"}`), "session.reserved_usd", 0.006, "session.left_usd", 0.004, "day.reserved_usd", 0.006, "day.budget_usd", nil)
+	b.want(b.run("budget", `{"session":"s"}`), "session.reserved_usd", 0.006, "session.left_usd", 0.004, "day.reserved_usd", 0.006, "day.budget_usd", nil, "every_session_usd", 0.01)
 	b.refused(sdk.CodeBudgetExceeded, "reserve", reserve("b", "s", 4001))
 	b.want(b.run("reserve", reserve("b", "s", 4000)), "reserved_usd", 0.004) // exactly
 	b.want(b.run("reserve", reserve("c", "other", 10000)), "reserved_usd", 0.01)
@@ -208,7 +208,7 @@ func TestBudgets(t *testing.T) {
 	b.want(b.run("budget", `{"session":"s"}`), "session.spent_usd", 0.007, "session.reserved_usd", 0, "session.left_usd", 0.003, "day.spent_usd", 0.007, "day.reserved_usd", 0.01)
 	b.refused(sdk.CodeBudgetExceeded, "reserve", reserve("d", "s", 3001))
 	// What is set by hand comes before config.hcl, the one session before all.
-	b.want(b.run("set_budget", `{"scope":"session","usd":0.008}`), "session", nil)
+	b.want(b.run("set_budget", `{"scope":"session","usd":0.008}`), "session", nil, "every_session_usd", 0.008)
 	b.refused(sdk.CodeBudgetExceeded, "reserve", reserve("d", "s", 1001))
 	b.want(b.run("set_budget", `{"scope":"session","session":"s","usd":5}`), "session.budget_usd", 5)
 	b.run("reserve", reserve("d", "s", 100000))
