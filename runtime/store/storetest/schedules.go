@@ -305,7 +305,7 @@ func testTickIntoFullQueue(t *testing.T, open Open) {
 	for range 3 {
 		f.mustFinish(end(f.claimOne("a.b"), sdk.StateCompleted))
 	}
-	for until := time.Now().Add(20 * time.Second); ; { // how deep the queue is is not counted all the time
+	for until := time.Now().Add(20 * time.Second); ; { // its depth is not counted all the time
 		if done = tick(0, 3000, 1); done.Refused == nil {
 			break
 		}
