@@ -74,25 +74,30 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 		<-in.ended
 		return nil, err
 	}
+	var m *wire.Manifest
 	select {
-	case m := <-in.hello:
-		if m.Version != wire.Version {
-			return fail(fmt.Errorf("it speaks version %d of the conversation, this runtime version %d: build it with the runtime's SDK", m.Version, wire.Version))
-		}
-		if err := json.Unmarshal(m.Info, &in.info); err != nil {
-			return fail(fmt.Errorf("manifest: %w", err))
-		}
-		if err := in.info.Validate(); err != nil {
-			return fail(fmt.Errorf("manifest: %w", err))
-		}
-		return in, nil
+	case m = <-in.hello:
 	case <-in.ended:
-		return nil, fmt.Errorf("it ended before its manifest: %w", in.why)
+		select {
+		case m = <-in.hello: // it ended after that, which the manifest may explain
+		default:
+			return nil, fmt.Errorf("it ended before its manifest: %w", in.why)
+		}
 	case <-t.C:
 		return fail(fmt.Errorf("no manifest within %s", p.cfg.StartTimeout))
 	case <-ctx.Done():
 		return fail(context.Cause(ctx))
 	}
+	if m.Version != wire.Version {
+		return fail(fmt.Errorf("it speaks version %d of the conversation, this runtime version %d: build it with the runtime's SDK", m.Version, wire.Version))
+	}
+	if err := json.Unmarshal(m.Info, &in.info); err != nil {
+		return fail(fmt.Errorf("manifest: %w", err))
+	}
+	if err := in.info.Validate(); err != nil {
+		return fail(fmt.Errorf("manifest: %w", err))
+	}
+	return in, nil
 }
 
 // run is the instance's life: its main, from beginning to end.
