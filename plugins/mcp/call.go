@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -58,9 +59,9 @@ func (s *server) call(ctx context.Context, host sdk.Host, tool string, arguments
 	if len(arguments) > 0 {
 		params.Arguments = arguments
 	}
-	token := s.follow(host)
-	defer s.progress.Delete(token) // what comes late is nobody's
-	params.SetProgressToken(token)
+	f := s.follow(host)
+	defer s.progress.Delete(f.token) // what comes late is nobody's
+	params.SetProgressToken(f.token)
 	var r *mcp.CallToolResult
 	err := s.request(ctx, "tool "+tool, timeout, timeout, func(ctx context.Context, session *mcp.ClientSession) (err error) {
 		r, err = session.CallTool(ctx, params)
@@ -69,6 +70,7 @@ func (s *server) call(ctx context.Context, host sdk.Host, tool string, arguments
 	if err != nil {
 		return nil, err
 	}
+	f.settle(ctx)
 	content, err := json.Marshal(r.Content)
 	if err != nil {
 		return nil, s.unavailable("tool %s: its content cannot be read: %v", tool, err)
@@ -92,12 +94,52 @@ func fits(server, what string, result any) (any, error) {
 	return json.RawMessage(b), nil
 }
 
+// follower passes a call's progress on to its host.
+type follower struct {
+	token string
+	full  chan struct{} // closed when all is done
+
+	mu   sync.Mutex
+	some bool // there was progress, but not to the end
+	over bool
+}
+
 // follow makes a progress token whose notifications go to host.
-func (s *server) follow(host sdk.Host) string {
+func (s *server) follow(host sdk.Host) *follower {
 	s.mu.Lock()
 	s.tokens++
-	token := fmt.Sprintf("%s-%d", s.name, s.tokens)
+	f := &follower{token: fmt.Sprintf("%s-%d", s.name, s.tokens), full: make(chan struct{})}
 	s.mu.Unlock()
-	s.progress.Store(token, func(p *mcp.ProgressNotificationParams) { host.Progress(p.Progress, p.Total, p.Message) })
-	return token
+	s.progress.Store(f.token, func(p *mcp.ProgressNotificationParams) {
+		host.Progress(p.Progress, p.Total, p.Message)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.some = p.Total > 0
+		if f.some && p.Progress >= p.Total && !f.over {
+			f.over = true
+			close(f.full)
+		}
+	})
+	return f
+}
+
+// lastWord is how long a result waits for the last progress, which the SDK handles
+// beside the result, and some servers send after it.
+const lastWord = 500 * time.Millisecond
+
+// settle waits for the last progress, if it is missing.
+func (f *follower) settle(ctx context.Context) {
+	f.mu.Lock()
+	wait := f.some && !f.over
+	f.mu.Unlock()
+	if !wait {
+		return
+	}
+	t := time.NewTimer(lastWord)
+	defer t.Stop()
+	select {
+	case <-f.full:
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
