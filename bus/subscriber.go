@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
 // SubscriberConfig says how a group reads. Zero is a default.
@@ -176,9 +178,9 @@ func (s *subscription) fill() time.Duration {
 	if room <= 0 || s.ctx.Err() != nil {
 		return sweep
 	}
-	now := time.Now()
+	now := sdk.Now()
 	req := &claiming{topic: s.topic, group: s.cfg.Group, limit: room, ordered: s.cfg.InFlight == 1,
-		lease: newLease(), now: now.UnixMilli(), until: now.Add(s.cfg.Lease).UnixMilli()}
+		lease: newLease(), now: int64(now), until: int64(now.Add(s.cfg.Lease))}
 	if err := s.bus.db.Write(context.WithoutCancel(s.ctx), verbClaim, req); err != nil {
 		s.cfg.Logger.Error("cannot claim messages; trying again", "topic", s.topic, "error", err, "after", pause)
 		return pause
@@ -194,10 +196,10 @@ func (s *subscription) fill() time.Duration {
 	case err != nil && s.ctx.Err() == nil:
 		s.cfg.Logger.Error("cannot look for messages; trying again", "topic", s.topic, "error", err, "after", pause)
 		return pause
-	case due.IsZero():
+	case due == 0:
 		return sweep
 	}
-	return min(sweep, max(time.Until(due), time.Millisecond))
+	return min(sweep, max(due.Sub(sdk.Now()), time.Millisecond))
 }
 
 func newLease() string {
@@ -211,7 +213,7 @@ func (s *subscription) hand(c claimed, lease string) {
 	m, err := c.message()
 	if err != nil {
 		s.cfg.Logger.Error("dropped a message that cannot be read", "error", err)
-		s.settle(c.id, lease, ack, time.Time{})
+		s.settle(c.id, lease, ack, 0)
 		return
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
@@ -235,24 +237,24 @@ func (s *subscription) hand(c claimed, lease string) {
 
 // outcome waits for what becomes of a message. One that is cut by the end is free
 // at once for the next reader.
-func (s *subscription) outcome(m *message.Message, attempts int) (settlement, time.Time) {
+func (s *subscription) outcome(m *message.Message, attempts int) (settlement, sdk.Time) {
 	select {
 	case s.out <- m:
 	case <-s.ctx.Done():
-		return nack, time.Time{}
+		return nack, 0
 	}
 	select {
 	case <-m.Acked():
-		return ack, time.Time{}
+		return ack, 0
 	case <-m.Nacked():
-		return nack, time.Now().Add(s.backoff(attempts))
+		return nack, sdk.Now().Add(s.backoff(attempts))
 	case <-s.ctx.Done():
 	}
 	select { // both may be ready
 	case <-m.Acked():
-		return ack, time.Time{}
+		return ack, 0
 	default:
-		return nack, time.Time{}
+		return nack, 0
 	}
 }
 
@@ -267,11 +269,8 @@ func (s *subscription) backoff(attempts int) time.Duration {
 }
 
 // settle writes what became of a message, until the store takes it.
-func (s *subscription) settle(id int64, lease string, what settlement, at time.Time) {
-	req := &settling{topic: s.topic, group: s.cfg.Group, message: id, lease: lease, what: what}
-	if !at.IsZero() {
-		req.at = at.UnixMilli()
-	}
+func (s *subscription) settle(id int64, lease string, what settlement, at sdk.Time) {
+	req := &settling{topic: s.topic, group: s.cfg.Group, message: id, lease: lease, what: what, at: int64(at)}
 	for {
 		err := s.bus.db.Write(context.Background(), verbSettle, req)
 		if err == nil {
@@ -297,12 +296,12 @@ func (s *subscription) renew() {
 		holds = append(holds, h)
 	}
 	s.mu.Unlock()
-	until := time.Now().Add(s.cfg.Lease)
+	until := sdk.Now().Add(s.cfg.Lease)
 	var wg sync.WaitGroup
 	for _, h := range holds {
 		wg.Go(func() {
 			err := s.bus.db.Write(context.WithoutCancel(s.ctx), verbSettle, &settling{topic: s.topic, group: s.cfg.Group,
-				message: h.id, lease: h.lease, what: renew, at: until.UnixMilli()})
+				message: h.id, lease: h.lease, what: renew, at: int64(until)})
 			if err != nil {
 				s.cfg.Logger.Error("cannot keep hold of a message", "error", err)
 				h.cancel()

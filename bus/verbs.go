@@ -6,7 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
 // The verbs under which the backend writes.
@@ -214,7 +215,7 @@ func settle(tx Tx, set []any) error {
 
 // nextDue is when the group's next message is due that nobody may take yet; 0 if
 // none waits. An ordered group waits for its head.
-func nextDue(ctx context.Context, db *sql.DB, topic, group string, ordered bool) (time.Time, error) {
+func nextDue(ctx context.Context, db *sql.DB, topic, group string, ordered bool) (sdk.Time, error) {
 	text := `SELECT min(CASE WHEN not_before > lease_until THEN not_before ELSE lease_until END)
 		FROM bus_deliveries WHERE topic = $1 AND grp = $2`
 	if ordered {
@@ -224,9 +225,9 @@ func nextDue(ctx context.Context, db *sql.DB, topic, group string, ordered bool)
 	var ms sql.NullInt64
 	err := db.QueryRowContext(ctx, text, topic, group).Scan(&ms)
 	if err != nil || !ms.Valid {
-		return time.Time{}, ignoreNoRows(err)
+		return 0, ignoreNoRows(err)
 	}
-	return time.UnixMilli(ms.Int64), nil
+	return sdk.Time(ms.Int64), nil
 }
 
 func ignoreNoRows(err error) error {

@@ -4,7 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"sync"
-	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
 // ids makes identifiers that sort by creation: 48 bits of milliseconds, then 80
@@ -26,11 +27,11 @@ const idAlphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 // what it names.
 func NewID(prefix string) string { return newID(prefix) }
 
-func newID(prefix string) string { return ids.next(prefix, time.Now()) }
+func newID(prefix string) string { return ids.next(prefix, sdk.Now()) }
 
-func (s *idSource) next(prefix string, now time.Time) string {
+func (s *idSource) next(prefix string, now sdk.Time) string {
 	s.mu.Lock()
-	ms := uint64(now.UnixMilli())
+	ms := uint64(now)
 	if ms > s.ms || !s.once {
 		var b [10]byte
 		_, _ = rand.Read(b[:]) // never fails

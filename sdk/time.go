@@ -12,7 +12,7 @@ import (
 type Time int64
 
 // Now is the present moment.
-func Now() Time { return Time(time.Now().UnixMilli()) }
+func Now() Time { return Time(wall().UnixMilli()) }
 
 // TimeOf converts t, dropping what is below a millisecond.
 func TimeOf(t time.Time) Time {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -90,6 +91,8 @@ func (s *safeBuffer) String() string {
 type daemon struct {
 	*testing.T
 	bin, dir, addr string
+	program        string // default nagatha-runtime
+	env            []string
 	cmd            *exec.Cmd
 	log            *safeBuffer
 }
@@ -130,7 +133,9 @@ const demoWasm = "plugin \"demo\" {\n  wasm = \"BIN/demo.wasm\"\n}\n"
 func (d *daemon) config() string { return filepath.Join(d.dir, "config.hcl") }
 
 func (d *daemon) command() *exec.Cmd {
-	return exec.Command(filepath.Join(d.bin, "nagatha-runtime"), "-config", d.config())
+	cmd := exec.Command(filepath.Join(d.bin, cmp.Or(d.program, "nagatha-runtime")), "-config", d.config())
+	cmd.Env = append(os.Environ(), d.env...)
+	return cmd
 }
 
 // start runs the binary and waits until it is ready.
