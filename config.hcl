@@ -253,6 +253,7 @@ plugin "mcp" {
   dir     = "." # where file and the servers' relative paths begin
   env = { # ${NAME} in the file is one of these
     PATH = env("PATH", "/usr/local/bin:/usr/bin:/bin")
+    HOME = env("HOME", "/tmp") # npx and uvx keep what they install there
   }
   grant {
     store   = true # remembers which tools were seen, and how

@@ -53,7 +53,10 @@ func startChild(cfg serverConfig) (*child, error) {
 		return nil, err
 	}
 	if err := c.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", cfg.Command[0], err)
+		if _, fault := os.Stat(cfg.Cwd); cfg.Cwd != "" && fault != nil {
+			return nil, fmt.Errorf("start it in its cwd: %w", fault)
+		}
+		return nil, fmt.Errorf("start %s: %w; set the server's command to a program that is there, in the PATH %q or by its whole path", cfg.Command[0], err, os.Getenv("PATH"))
 	}
 	go func() {
 		_ = c.cmd.Wait() // how it ended is in ProcessState
@@ -70,9 +73,6 @@ func (c *child) transport() mcp.Transport {
 
 // gone is closed when the process has ended.
 func (c *child) gone() <-chan struct{} { return c.done }
-
-// rejected is for servers that forget sessions; a process has one.
-func (c *child) rejected() bool { return false }
 
 // end makes the process and its group end, and waits for it.
 func (c *child) end() {

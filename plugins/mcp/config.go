@@ -8,8 +8,10 @@ import (
 	"maps"
 	"net/url"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -72,7 +74,26 @@ func parseConfig(raw json.RawMessage) (config, error) {
 func strict(raw []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
-	return dec.Decode(v)
+	return plain(dec.Decode(v))
+}
+
+// plain says of an error of JSON's what is wrong, without the names of Go's types.
+func plain(err error) error {
+	var e *json.UnmarshalTypeError
+	if !errors.As(err, &e) {
+		if err != nil && strings.HasPrefix(err.Error(), "json: ") {
+			return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+		}
+		return err
+	}
+	want := map[reflect.Kind]string{reflect.String: "a text", reflect.Slice: "a list", reflect.Bool: "true or false"}[e.Type.Kind()]
+	if want == "" {
+		want = "an object"
+	}
+	if e.Field == "" {
+		return fmt.Errorf("want %s, not %s", want, e.Value)
+	}
+	return fmt.Errorf("%s: want %s, not %s", e.Field, want, e.Value)
 }
 
 // load reads the file, if there is one, and returns every enabled server with its

@@ -64,7 +64,7 @@ func answer(part string, line []byte) {
 		} else if part == "mute" {
 			return
 		}
-		reply(`{"tools":[{"name":"hello","inputSchema":{"type":"object"}},{"name":"environment","inputSchema":{"type":"object"}},{"name":"big","inputSchema":{"type":"object"}},{"name":"empty","inputSchema":{"type":"object"}},{"name":"refuse","inputSchema":{"type":"object"}}]}`)
+		reply(`{"tools":[{"name":"hello","inputSchema":{"type":"object"}},{"name":"environment","inputSchema":{"type":"object"}},{"name":"big","inputSchema":{"type":"object"}},{"name":"empty","inputSchema":{"type":"object"}},{"name":"refuse","inputSchema":{"type":"object"}},{"name":"garbled","inputSchema":{"type":"object"}},{"name":"strange","inputSchema":{"type":"object"}}]}`)
 	case "tools/call":
 		switch {
 		case part == "slow":
@@ -78,6 +78,10 @@ func answer(part string, line []byte) {
 			for _, part := range []string{`{"jsonrpc":"2.0","id":` + string(req.ID) + `,"result":{"content":[{"type":"text","text":"`, strings.Repeat("x", 17<<20), "\"}]}}\n"} {
 				_, _ = os.Stdout.WriteString(part)
 			}
+		case req.Params.Name == "garbled":
+			reply(`{"content":"hello"}`)
+		case req.Params.Name == "strange":
+			reply(`{"content":[{"type":"smell","text":"of roses"}]}`)
 		case req.Params.Name == "empty":
 			reply(`{}`)
 		case req.Params.Name == "refuse":

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,11 +43,16 @@ func readFile(name string) (map[string]serverConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the servers: %w", err)
 	}
+	b = bytes.TrimPrefix(b, []byte("\uFEFF")) // some editors begin a file with it
 	var doc struct {
 		Servers map[string]json.RawMessage `json:"mcpServers"`
 	}
-	if err := json.Unmarshal(b, &doc); err != nil {
-		return nil, fmt.Errorf("%s%s: %w", name, line(b, err), err)
+	err = json.Unmarshal(b, &doc)
+	if err == nil {
+		err = single(json.NewDecoder(bytes.NewReader(b)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s%s: %w", name, line(b, err), plain(err))
 	}
 	if doc.Servers == nil {
 		return nil, fmt.Errorf(`%s: want {"mcpServers": {…}}`, name)
@@ -79,6 +85,33 @@ func line(b []byte, err error) string {
 		return fmt.Sprintf(":%d", 1+strings.Count(string(b[:min(int(s.Offset), len(b))]), "\n"))
 	}
 	return ""
+}
+
+// single reads one JSON value and refuses an object with the same member twice, of
+// which the last would count unseen.
+func single(dec *json.Decoder) error {
+	t, err := dec.Token()
+	if err != nil || t != json.Delim('{') && t != json.Delim('[') {
+		return err
+	}
+	seen := map[json.Token]bool{}
+	for dec.More() {
+		if t == json.Delim('{') {
+			name, err := dec.Token()
+			if err != nil {
+				return err
+			}
+			if seen[name] {
+				return fmt.Errorf("%q is there twice", name)
+			}
+			seen[name] = true
+		}
+		if err := single(dec); err != nil {
+			return err
+		}
+	}
+	_, err = dec.Token()
+	return err
 }
 
 func (f fileServer) config() (serverConfig, error) {

@@ -13,30 +13,33 @@ import (
 
 // checkHealth is the kind mcp.check_health. It asks each server for its tools: a
 // server can answer a ping and be of no use. The shape is the old system's.
-func (p *pool) checkHealth(ctx context.Context, _ sdk.Host, _ struct{}) (any, error) {
+func (p *pool) checkHealth(ctx context.Context, host sdk.Host, _ struct{}) (any, error) {
 	servers, err := p.some("")
 	if err != nil {
 		return nil, err
 	}
 	errs := make([]error, len(servers))
-	counts := make([]int, len(servers))
+	lists := make([][]tool, len(servers))
 	var wg sync.WaitGroup
 	for i, s := range servers {
 		wg.Go(func() {
-			tools, err := s.list(ctx)
-			counts[i], errs[i] = len(tools), err
+			lists[i], errs[i] = s.list(ctx)
 		})
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	// Here, too, a tool may be seen for the first time.
+	if err := p.judge(ctx, host, slices.Concat(lists...)); err != nil {
+		host.Log(8, "the tools that were seen cannot be remembered", "error", errText(err))
+	}
 	now := sdk.Now()
 	connected, failed, total := []string{}, [][2]string{}, 0
 	info, checks := map[string]any{}, map[string]any{}
 	for i, s := range servers {
-		entry := map[string]any{"connected": errs[i] == nil, "error": nil, "tools_count": counts[i], "connection_time": s.status().ConnectedAt, "transport": s.transport()}
-		check := map[string]any{"connected": errs[i] == nil, "tools_count": counts[i], "last_check": now}
+		entry := map[string]any{"connected": errs[i] == nil, "error": nil, "tools_count": len(lists[i]), "connection_time": s.status().ConnectedAt, "transport": s.transport()}
+		check := map[string]any{"connected": errs[i] == nil, "tools_count": len(lists[i]), "last_check": now}
 		if errs[i] != nil {
 			text := errText(errs[i])
 			entry["error"] = text
@@ -44,7 +47,7 @@ func (p *pool) checkHealth(ctx context.Context, _ sdk.Host, _ struct{}) (any, er
 			failed = append(failed, [2]string{s.name, text})
 		} else {
 			connected = append(connected, s.name)
-			total += counts[i]
+			total += len(lists[i])
 		}
 		info[s.name], checks[s.name] = entry, check
 	}

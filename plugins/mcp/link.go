@@ -14,7 +14,6 @@ import (
 type carrier interface {
 	transport() mcp.Transport
 	gone() <-chan struct{} // closed when it is of no use any more
-	rejected() bool        // the server has forgotten the session: nothing was done
 	end()                  // ends it, and with it what is under way
 	obituary() string      // why it ended; for after end
 }
@@ -108,7 +107,7 @@ var errSilent = errors.New("it did not shake hands")
 
 func (l *link) refusal(sc serverConfig, late bool, err error) error {
 	if late {
-		return fmt.Errorf("%w within %s; %s", errSilent, sc.ConnectTimeout, l.obituary())
+		return fmt.Errorf("%w within %s, its connect_timeout; %s", errSilent, sc.ConnectTimeout, l.obituary())
 	}
 	return l.explain("connect", err)
 }
@@ -118,7 +117,10 @@ func (l *link) explain(what string, err error) error {
 	if strings.HasSuffix(err.Error(), "Unauthorized") || strings.HasSuffix(err.Error(), "Forbidden") {
 		return fmt.Errorf("%s: %w: set the server's headers, such as Authorization", what, err)
 	}
-	if why := l.obituary(); why != "" {
+	if strings.HasSuffix(err.Error(), "Not Found") {
+		return fmt.Errorf("%s: %w: is the server's url right? Often it ends in /mcp", what, err)
+	}
+	if why := l.obituary(); why != "" && !strings.Contains(err.Error(), why) {
 		return fmt.Errorf("%s: %w; %s", what, err, why)
 	}
 	return fmt.Errorf("%s: %w", what, err)

@@ -226,7 +226,8 @@ func TestTimeouts(t *testing.T) {
 	wants(t, err, sdk.CodeUnavailable, "within 300ms")
 	p.tools("slow", sdktest.NewHost()) // it is up: only the call is slow
 	err = p.run(t.Context(), "call_tool", `{"server":"slow","tool":"hello","timeout":"200ms"}`, sdktest.NewHost(), nil)
-	wants(t, err, sdk.CodeTimeout, "within")
+	wants(t, err, sdk.CodeTimeout, "within 200ms")
+	wants(t, p.run(t.Context(), "call_tool", `{"server":"slow","tool":"hello","timeout":"1s"}`, sdktest.NewHost(), nil), sdk.CodeTimeout, "within 1s")
 	if d := time.Since(begin); d > 30*time.Second {
 		t.Errorf("it took %v", d)
 	}
@@ -238,6 +239,10 @@ func TestMuteServer(t *testing.T) {
 	mute := fake("mute")
 	mute.ListTimeout = sdk.Duration(time.Second)
 	p := start(t, map[string]serverConfig{"mute": mute})
+	never := mute
+	never.Env = map[string]string{"TEST_SERVER": "mute", "MUTE_AFTER": "0"}
+	q := start(t, map[string]serverConfig{"never": never})
+	wants(t, q.run(t.Context(), "call_tool", `{"server":"never","tool":"hello"}`, sdktest.NewHost(), nil), sdk.CodeUnavailable, "within 1s", "list_timeout")
 	host := sdktest.NewHost()
 	if got := p.call("mute", "hello", `{}`, host); got.text() != "hi" {
 		t.Errorf("got %+v", got)
@@ -301,20 +306,29 @@ func TestNoisyServer(t *testing.T) {
 	}
 	err = p.run(t.Context(), "call_tool", `{"server":"noisy","tool":"refuse"}`, host, nil)
 	wants(t, err, sdk.CodeHandlerError, "not like this (-32602)")
+	// It has answered, so the connection did not break.
+	for _, tool := range []string{"garbled", "strange"} {
+		err = p.run(t.Context(), "call_tool", `{"server":"noisy","tool":"`+tool+`"}`, host, nil)
+		if wants(t, err, sdk.CodeHandlerError, "its answer cannot be read"); strings.Contains(err.Error(), "connection") || sdk.AsError(err).Retryable {
+			t.Errorf("%s: %v", tool, err)
+		}
+	}
 	if s := p.state("noisy"); s.Restarts != 0 || s.State != "connected" {
 		t.Errorf("it is %+v", s)
 	}
 }
 
 func TestServersThatDoNotStart(t *testing.T) {
-	p := start(t, map[string]serverConfig{"exits": fake("exits"), "missing": {Command: []string{"/no/such/program"}}, "cat": {Command: []string{"cat"}}})
-	for server, want := range map[string][]string{"exits": {"exit status 7", "no licence found"}, "missing": {"no such file"}, "cat": {"connect"}} {
+	p := start(t, map[string]serverConfig{"exits": fake("exits"), "missing": {Command: []string{"/no/such/program"}}, "cat": {Command: []string{"cat"}},
+		"unknown": {Command: []string{"no-such-program"}}, "elsewhere": {Command: []string{"cat"}, Cwd: "/no/such/directory"}})
+	for server, want := range map[string][]string{"exits": {"exit status 7", "no licence found"}, "missing": {"/no/such/program", "no such file", "command"}, "cat": {"connect"},
+		"unknown": {"no-such-program", "PATH", "command"}, "elsewhere": {"cwd", "/no/such/directory"}} {
 		wants(t, p.run(t.Context(), "call_tool", `{"server":"`+server+`","tool":"x"}`, sdktest.NewHost(), nil), sdk.CodeUnavailable, want...)
 	}
 	var health struct {
 		Status struct{ Failed int } `json:"mcp_status"`
 	}
-	if p.must("check_health", `{}`, sdktest.NewHost(), &health); health.Status.Failed != 3 {
+	if p.must("check_health", `{}`, sdktest.NewHost(), &health); health.Status.Failed != 5 {
 		t.Errorf("health: %+v", health)
 	}
 	var test struct {

@@ -51,6 +51,22 @@ func TestChangedTool(t *testing.T) {
 	eventually(t, "it is disabled again", func() bool { return !p.tools("go", host)["greet"].Enabled })
 }
 
+// A tool that only the health check has seen is pinned as well.
+func TestPinnedByHealth(t *testing.T) {
+	s := goServer()
+	p := start(t, map[string]serverConfig{"go": {URL: serveGo(t, s, &mcp.StreamableHTTPOptions{}, nil)}})
+	host := sdktest.NewHost()
+	p.must("check_health", `{}`, host, nil)
+	describe(s, "greet", "says hello, and more")
+	eventually(t, "the change is seen", func() bool { return p.tools("go", host)["greet"].Description != "says hello" })
+	if got := p.tools("go", host)["greet"]; got.Enabled {
+		t.Errorf("it was not pinned: %+v", got)
+	}
+	denied := sdktest.NewHost()
+	denied.Denied[sdk.OpKVGet] = true
+	p.must("check_health", `{}`, denied, nil)
+}
+
 // Without pins there is nothing to confirm, and no store is needed.
 func TestUnpinned(t *testing.T) {
 	s := goServer()

@@ -45,15 +45,22 @@ func TestReload(t *testing.T) {
 		`{"mcpServers":{"a":{"command":"x","arsg":[]}}}`:                         `unknown field "arsg"`,
 		`{"mcpServers":{"a":{"command":"x"},"b":{}}}`:                            "servers.b.command",
 		`{"mcpServers":{"a":{"command":"x","env":{"K":"${NO_SUCH_VARIABLE}"}}}}`: "${NO_SUCH_VARIABLE} is not set",
-		`{"mcpServers":{"z":{"command":"x"}}}`:                                   `"z" is in the config block too`,
-		`{"mcpServers":{"a":{"url":"http://x/sse","type":"sse"}}}`:               "SSE transport is not supported",
-		`{"mcpServers":{"a":{"command":"x","call_timeout":"soon"}}}`:             "soon",
-		`{"mcpServers":{"a/b":{"command":"x"}}}`:                                 "letters",
-		`{"mcpServers":{"a":{"url":"ftp://x"}}}`:                                 "want http://",
-		`{"mcpServers":{"a":{"url":"http://x","command":"x"}}}`:                  "not both",
-		`{"mcpServers":{"a":{"url":"http://x","type":"stdio"}}}`:                 "stdio has a command",
-		`{"mcpServers":{"a":{"command":"x","allow":["["]}}}`:                     "is no pattern",
-		`{"mcpServers":{"a":{"command":"x","protocol":"1999-01-01"}}}`:           "protocol",
+		`[]`:                       `want an object, not array`,
+		`{"mcpServers":[]}`:        `mcpServers: want an object, not array`,
+		`{"mcpServers":{"a":"x"}}`: `mcpServers.a: want an object, not string`,
+		`{"mcpServers":{"a":{"command":"x","args":"y"}}}`:              `mcpServers.a: args: want a list, not string`,
+		`{"mcpServers":{"a":{"command":"x","env":{"A":3}}}}`:           `mcpServers.a: env: want a text, not number`,
+		`{"mcpServers":{"a":{"command":"x"},"a":{"command":"y"}}}`:     `"a" is there twice`,
+		`{"mcpServers":{"a":{"command":"x","command":"y"}}}`:           `"command" is there twice`,
+		`{"mcpServers":{"z":{"command":"x"}}}`:                         `"z" is in the config block too`,
+		`{"mcpServers":{"a":{"url":"http://x/sse","type":"sse"}}}`:     "SSE transport is not supported",
+		`{"mcpServers":{"a":{"command":"x","call_timeout":"soon"}}}`:   "soon",
+		`{"mcpServers":{"a/b":{"command":"x"}}}`:                       "letters",
+		`{"mcpServers":{"a":{"url":"ftp://x"}}}`:                       "want http://",
+		`{"mcpServers":{"a":{"url":"http://x","command":"x"}}}`:        "not both",
+		`{"mcpServers":{"a":{"url":"http://x","type":"stdio"}}}`:       "stdio has a command",
+		`{"mcpServers":{"a":{"command":"x","allow":["["]}}}`:           "is no pattern",
+		`{"mcpServers":{"a":{"command":"x","protocol":"1999-01-01"}}}`: "protocol",
 	} {
 		write(t, file, "%s", content)
 		err := p.run(t.Context(), "reload", `{}`, host, nil)
@@ -70,7 +77,8 @@ func TestReload(t *testing.T) {
 	}
 
 	t.Setenv("TEST_PART", "plain")
-	write(t, file, `{"mcpServers":{"a":%s,"c":%s,"n":%s}}`, entry("plain"), entry("noisy"), entry("${TEST_PART}"))
+	// Some editors begin a file with a byte order mark.
+	write(t, file, "\uFEFF"+`{"mcpServers":{"a":%s,"c":%s,"n":%s}}`, entry("plain"), entry("noisy"), entry("${TEST_PART}"))
 	if d := reload(); !reflect.DeepEqual(d, diff{[]string{"n"}, []string{"b"}, []string{"c"}, []string{"a", "z"}}) {
 		t.Errorf("changed: %+v", d)
 	}

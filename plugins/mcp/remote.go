@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,7 +34,6 @@ type remote struct {
 	once   sync.Once
 	broken chan struct{}
 	why    error // set before broken is closed
-	forgot atomic.Bool
 }
 
 const (
@@ -106,6 +106,11 @@ func (r *remote) RoundTrip(req *http.Request) (*http.Response, error) {
 			// do without the server.
 			return &http.Response{StatusCode: http.StatusMethodNotAllowed, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
 		}
+		var dial *net.OpError
+		if errors.As(err, &dial) && dial.Op == "dial" {
+			err = fmt.Errorf("%w; does it run, and is the url right?", err)
+			undone(req)
+		}
 		if req.Context().Err() == nil && r.ctx.Err() == nil {
 			r.broke(err)
 		}
@@ -113,12 +118,19 @@ func (r *remote) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if s := resp.StatusCode; req.Header.Get("Mcp-Session-Id") != "" && req.Method == http.MethodPost && (s == http.StatusNotFound || s == http.StatusBadRequest) && !refuses(resp) {
 		// Servers say 400 as well as 404 of a session that they do not know.
-		r.forgot.Store(true)
+		undone(req)
 		r.broke(fmt.Errorf("it does not know the session any more (%s)", resp.Status))
 	}
 	resp.Body = &body{ReadCloser: resp.Body, r: r, req: req, left: maxLine, release: release,
 		bounded: !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")}
 	return resp, nil
+}
+
+// undone notes that nobody has done what a request asks for.
+func undone(req *http.Request) {
+	if refused, ok := req.Context().Value(refusal{}).(*atomic.Bool); ok && req.Method == http.MethodPost {
+		refused.Store(true)
+	}
 }
 
 // refuses reports whether an answer is about the request, and not the session: it
@@ -144,7 +156,6 @@ func (r *remote) broke(err error) {
 }
 
 func (r *remote) gone() <-chan struct{} { return r.broken }
-func (r *remote) rejected() bool        { return r.forgot.Load() }
 
 // end cuts every request but the one that ends the session.
 func (r *remote) end() { r.stop() }

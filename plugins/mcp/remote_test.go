@@ -123,7 +123,7 @@ func goServer() *mcp.Server {
 }
 
 func describe(s *mcp.Server, name, description string) {
-	mcp.AddTool(s, &mcp.Tool{Name: name, Description: description}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+	mcp.AddTool(s, &mcp.Tool{Name: name, Description: description}, func(context.Context, *mcp.CallToolRequest, map[string]any) (*mcp.CallToolResult, any, error) {
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "hello"}}}, nil, nil
 	})
 }
@@ -141,6 +141,13 @@ func serveGo(t *testing.T, s *mcp.Server, o *mcp.StreamableHTTPOptions, wrap fun
 		srv.Close()
 	})
 	return srv.URL
+}
+
+// endSessions ends what nobody says goodbye to.
+func endSessions(s *mcp.Server) {
+	for session := range s.Sessions() {
+		_ = session.Close()
+	}
 }
 
 // Both eras of the protocol, by the same code.
@@ -262,6 +269,74 @@ func TestLostAnswer(t *testing.T) {
 		wants(t, err, sdk.CodeUnavailable, "the connection broke")
 	}
 	p.call("go", "greet", `{}`, sdktest.NewHost())
+}
+
+// That the server has forgotten the session says nothing about a call that was under
+// way meanwhile: only the one that it refused is made again.
+func TestForgottenSession(t *testing.T) {
+	var hung, refused atomic.Int32
+	began, over := make(chan struct{}), make(chan struct{})
+	forget := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(b))
+			switch {
+			case bytes.Contains(b, []byte("hang")):
+				if hung.Add(1) == 1 {
+					close(began)
+				}
+				select {
+				case <-over:
+				case <-r.Context().Done():
+				}
+			case bytes.Contains(b, []byte("refuse")) && refused.Add(1) == 1:
+				http.Error(w, "no such session", http.StatusNotFound)
+			default:
+				h.ServeHTTP(w, r)
+			}
+		})
+	}
+	s := goServer()
+	defer endSessions(s)
+	p := start(t, map[string]serverConfig{"go": {URL: serveGo(t, s, &mcp.StreamableHTTPOptions{}, forget)}})
+	defer close(over)
+	p.tools("go", sdktest.NewHost())
+	done := make(chan error, 1)
+	go func() {
+		done <- p.run(context.Background(), "call_tool", `{"server":"go","tool":"greet","arguments":{"how":"hang"}}`, sdktest.NewHost(), nil)
+	}()
+	<-began
+	if got := p.call("go", "greet", `{"how":"refuse"}`, sdktest.NewHost()); got.text() != "hello" {
+		t.Errorf("the call that was refused: %+v", got)
+	}
+	wants(t, <-done, sdk.CodeUnavailable, "the connection broke")
+	if n := hung.Load(); n != 1 {
+		t.Errorf("the call that was under way was made %d times", n)
+	}
+}
+
+// A server that is not there has done nothing, and the error does not make it seem so.
+func TestNobodyListens(t *testing.T) {
+	server := goServer()
+	defer endSessions(server)
+	s := httptest.NewUnstartedServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil))
+	s.Config.SetKeepAlivesEnabled(false) // each request makes a connection
+	s.Start()
+	p := start(t, map[string]serverConfig{"go": {URL: s.URL}})
+	p.call("go", "greet", `{}`, sdktest.NewHost())
+	s.CloseClientConnections()
+	s.Close()
+	for range 2 {
+		err := p.run(t.Context(), "call_tool", `{"server":"go","tool":"greet"}`, sdktest.NewHost(), nil)
+		wants(t, err, sdk.CodeUnavailable, "connection refused", "does it run")
+		if text := fmt.Sprint(err); strings.Contains(text, "connection broke") || strings.Count(text, "connection refused") != 1 {
+			t.Errorf("got %s", text)
+		}
+	}
+	lost := httptest.NewServer(http.NotFoundHandler())
+	defer lost.Close()
+	p = start(t, map[string]serverConfig{"lost": {URL: lost.URL}})
+	wants(t, p.run(t.Context(), "call_tool", `{"server":"lost","tool":"x"}`, sdktest.NewHost(), nil), sdk.CodeUnavailable, "Not Found", "url")
 }
 
 // A server may be silent at any point: deadlines hold.

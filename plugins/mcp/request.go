@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -19,6 +22,7 @@ func (s *server) request(outer context.Context, what string, wait, timeout time.
 	s.begin()
 	defer s.done()
 	for again := true; ; again = false {
+		var refused atomic.Bool
 		waiting, stop := context.WithTimeout(outer, wait)
 		l, err := s.live(waiting)
 		stop()
@@ -28,7 +32,7 @@ func (s *server) request(outer context.Context, what string, wait, timeout time.
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(outer, timeout)
+		ctx, cancel := context.WithTimeout(context.WithValue(outer, refusal{}, &refused), timeout)
 		err = l.do(ctx, f)
 		late := errors.Is(ctx.Err(), context.DeadlineExceeded)
 		cancel()
@@ -38,14 +42,18 @@ func (s *server) request(outer context.Context, what string, wait, timeout time.
 		case err == nil:
 			return nil
 		case late:
-			return sdk.Errorf(sdk.CodeTimeout, "MCP server %q: %s: no answer within %s", s.name, what, sdk.Duration(timeout))
-		case again && l.rejected():
-			s.lost(l, err)
+			return sdk.Errorf(sdk.CodeTimeout, "MCP server %q: %s: no answer within %s", s.name, what, sdk.Duration(timeout.Round(10*time.Millisecond)))
+		case again && refused.Load():
+			s.lost(l, l.explain(what, err))
 			continue
 		}
 		return s.fault(l, what, err)
 	}
 }
+
+// refusal is the key of an [atomic.Bool] in a request's context, which its carrier
+// sets when the request has reached nobody who would have done something.
+type refusal struct{}
 
 // fault tells a server that refuses from one that is gone and one that is in
 // trouble. "the connection broke" in its text means that it is not known whether the
@@ -53,6 +61,9 @@ func (s *server) request(outer context.Context, what string, wait, timeout time.
 func (s *server) fault(l *link, what string, err error) error {
 	var refused *jsonrpc.Error
 	answered := errors.As(err, &refused) && !slices.Contains(sdkErrors, refused.Message)
+	if garbled(err) {
+		return sdk.Permanent(sdk.Errorf(sdk.CodeHandlerError, "MCP server %q: %s: its answer cannot be read: %v", s.name, what, err))
+	}
 	wait := 500 * time.Millisecond // the end of the stream shows a moment later
 	if answered {
 		wait = 0
@@ -61,8 +72,9 @@ func (s *server) fault(l *link, what string, err error) error {
 	case l.dead(wait):
 		// What its process says of itself comes with its end.
 		l.end()
+		err = l.explain(what+": the connection broke", err)
 		s.lost(l, err)
-		return s.unavailable("%v", l.explain(what+": the connection broke", err))
+		return s.unavailable("%v", err)
 	case answered:
 		return sdk.Permanent(sdk.Errorf(sdk.CodeHandlerError, "MCP server %q: %s: %s (%d)", s.name, what, refused.Message, refused.Code))
 	}
@@ -71,6 +83,14 @@ func (s *server) fault(l *link, what string, err error) error {
 
 // sdkErrors are errors of the SDK itself that look like answers of a server.
 var sdkErrors = []string{"client is closing", "server is closing", "rejected by transport"}
+
+// garbled reports whether err is about an answer that came, but is not what it
+// should be.
+func garbled(err error) bool {
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	return errors.As(err, &kind) || errors.As(err, &syntax) || strings.Contains(err.Error(), "content type") || strings.Contains(err.Error(), "nil content")
+}
 
 func (s *server) begin() {
 	s.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,8 +142,9 @@ func (s *server) connect(ctx context.Context) (*link, error) {
 	s.link, s.err, s.connectedAt = l, nil, sdk.Now()
 	s.tries++
 	protocol, _ = l.speaks()
-	s.news.add("mcp.server.connected", s.name, map[string]any{"transport": s.transport(), "protocol_version": protocol, "tools": len(tools)})
-	s.learn(tools)
+	allowed := slices.DeleteFunc(slices.Clone(tools), func(t *mcp.Tool) bool { return !s.cfg.allows(t.Name) })
+	s.news.add("mcp.server.connected", s.name, map[string]any{"transport": s.transport(), "protocol_version": protocol, "tools": len(allowed)})
+	s.learn(allowed)
 	s.signal()
 	return l, nil
 }

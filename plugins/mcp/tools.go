@@ -69,6 +69,9 @@ func listTools(ctx context.Context, l *link, timeout time.Duration) (all []*mcp.
 		all, err = allTools(ctx, session)
 		return err
 	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer to tools/list within %s, its list_timeout: %w", sdk.Duration(timeout), err)
+	}
 	return all, err
 }
 
