@@ -30,7 +30,7 @@ func (h *hub) init() {
 }
 
 // watchTask calls wake, which must not block, on each change of the task until
-// the returned func is called.
+// the returned func is called, and perhaps once more after that.
 func (h *hub) watchTask(id string, wake func(Change)) (stop func()) {
 	w := &taskWatcher{wake}
 	h.mu.Lock()
@@ -62,33 +62,37 @@ func (h *hub) watchTopics(patterns []string, wake func(head int64)) (stop func()
 	}
 }
 
+// committed wakes whom a commit concerns. It does so without the lock: a watcher may
+// stop while it holds one that its wake waits for.
 func (h *hub) committed(c Commit) {
 	raise(&h.head, c.Head)
+	for _, wake := range h.concerned(c) {
+		wake()
+	}
+}
+
+func (h *hub) concerned(c Commit) (wakes []func()) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if c.All {
 		for id, watchers := range h.tasks {
 			for w := range watchers {
-				w.wake(Change{ID: id})
+				wakes = append(wakes, func() { w.wake(Change{ID: id}) })
 			}
 		}
-		for w := range h.topics {
-			w.wake(c.Head)
-		}
-		return
-	}
-	if len(h.tasks) > 0 {
+	} else if len(h.tasks) > 0 {
 		for _, change := range c.Tasks {
 			for w := range h.tasks[change.ID] {
-				w.wake(change)
+				wakes = append(wakes, func() { w.wake(change) })
 			}
 		}
 	}
 	for w := range h.topics {
-		if w.concerns(c) {
-			w.wake(c.Head)
+		if c.All || w.concerns(c) {
+			wakes = append(wakes, func() { w.wake(c.Head) })
 		}
 	}
+	return wakes
 }
 
 func (w *topicWatcher) concerns(c Commit) bool {

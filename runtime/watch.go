@@ -64,7 +64,8 @@ type Watch struct {
 const lagFrom = 1000
 
 // Watch opens a cursor. wake is called, from any goroutine, whenever Next may
-// have something new; it must not block. Close it when done.
+// have something new, and perhaps once more after Close; it must not block. Close it
+// when done.
 func (r *Runtime) Watch(ctx context.Context, req WatchRequest, wake func()) (*Watch, error) {
 	if (req.Task == "") == (len(req.Topics) == 0) {
 		return nil, sdk.Invalid("task", "give either task or topics")
@@ -321,7 +322,7 @@ func (w *Watch) openTopics(ctx context.Context) error {
 // first notice is then the gap.
 func (w *Watch) Recovered() bool { return w.recovered }
 
-// Close ends the watch.
+// Close ends the watch. It never waits for a wake that is under way.
 func (w *Watch) Close() { w.stop() }
 
 // More reports whether the last Next may have returned nothing only because it

@@ -1,7 +1,10 @@
 package runtime_test
 
 import (
+	"context"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -42,5 +45,50 @@ func TestWatchLooksInSteps(t *testing.T) {
 			t.Fatal("it gave up")
 		}
 		steps++
+	}
+}
+
+// A watcher may close while it holds a lock for which its own wake waits: the store's
+// writer, which wakes it, must not be one of three that wait for each other.
+func TestCloseDuringWake(t *testing.T) {
+	for name, req := range map[string]func(task string) runtime.WatchRequest{
+		"task":   func(id string) runtime.WatchRequest { return runtime.WatchRequest{Task: id} },
+		"topics": func(string) runtime.WatchRequest { return runtime.WatchRequest{Topics: []string{"kind.>"}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := setup(t, runtime.Config{}, echo)
+			task := e.submit(sdk.Submission{Kind: "no.body"})
+			var mu sync.Mutex
+			waking := make(chan struct{}, 100)
+			w, err := e.Watch(t.Context(), req(task.ID), func() {
+				waking <- struct{}{}
+				mu.Lock()
+				defer mu.Unlock()
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			var cancel sync.WaitGroup
+			cancel.Go(func() {
+				if _, err := e.Cancel(context.Background(), task.ID, false, ""); err != nil {
+					t.Error(err)
+				}
+			})
+			<-waking
+			closed := make(chan struct{})
+			go func() {
+				defer close(closed)
+				w.Close()
+			}()
+			select {
+			case <-closed:
+			case <-time.After(10 * time.Second):
+				t.Error("Close waits for the wake, which waits for who closes")
+			}
+			mu.Unlock()
+			cancel.Wait()
+			<-closed
+		})
 	}
 }

@@ -96,6 +96,8 @@ type cutReader struct {
 // read opens a connection, goes on where the last one was cut, applies up to k
 // events, and cuts it without a goodbye.
 func (r *cutReader) read(ctx context.Context, k int) error {
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
 	c, err := dial(ctx, r.d)
 	if err != nil {
 		return err

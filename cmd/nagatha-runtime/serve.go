@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"net"
@@ -213,13 +214,14 @@ func rate(r config.Rate) runtime.Rate {
 }
 
 // runDir is where plugins' sockets are while they start. A socket's path may have
-// about a hundred bytes, so a deep data directory gets one elsewhere.
+// about a hundred bytes, so a deep data directory gets one elsewhere, of its own: who
+// starts removes what is there.
 func runDir(dataDir string) string {
 	dir, err := filepath.Abs(filepath.Join(dataDir, "run"))
 	if err == nil && len(dir) < 60 {
 		return dir
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("nagatha-%d", os.Getuid()))
+	return filepath.Join(os.TempDir(), fmt.Sprintf("nagatha-%d-%08x", os.Getuid(), crc32.ChecksumIEEE([]byte(dir))))
 }
 
 func (r *rooms) wireAPI() (err error) {

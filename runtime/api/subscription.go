@@ -111,18 +111,21 @@ func (c *conn) retire(id string) bool {
 	return true
 }
 
-// closeSubscriptions closes what is left once the writer has ended.
+// closeSubscriptions closes what is left once the writer has ended, without the lock
+// that the commits wait for which wake them.
 func (c *conn) closeSubscriptions() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	left := c.retired
 	for _, sub := range c.subs {
-		sub.watch.Close()
-		c.srv.metrics.subscriptions.Dec()
+		sub.gone = true
+		left = append(left, sub)
 	}
-	for _, sub := range c.retired {
-		sub.watch.Close()
-	}
+	c.srv.metrics.subscriptions.Sub(float64(len(c.subs)))
 	c.subs, c.retired, c.ready = nil, nil, nil
+	c.mu.Unlock()
+	for _, sub := range left {
+		sub.watch.Close()
+	}
 }
 
 // turn writes what a subscription has, up to one batch.

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -51,12 +52,14 @@ func (p *plugin) supervise(ctx context.Context, settled func()) {
 	defer p.old.Wait()
 	defer func() { p.retire(p.current) }()
 
-	if !p.cfg.Off {
-		_ = p.load(ctx) // reported by load
-	}
-	settled()
 	var back backoff
 	var again <-chan time.Time
+	if !p.cfg.Off {
+		if err := p.load(ctx); tooSlow(err) { // reported by load
+			again = time.After(back.next(time.Now()))
+		}
+	}
+	settled()
 	for {
 		var done <-chan struct{}
 		if p.current != nil {
@@ -84,6 +87,13 @@ func (p *plugin) supervise(ctx context.Context, settled func()) {
 			}
 		}
 	}
+}
+
+// tooSlow reports whether a load ran out of time, which on a machine that is busy says
+// nothing of the plugin: it is worth another try. Any other fault stays until somebody
+// mends it and reloads.
+func tooSlow(err error) bool {
+	return sdk.CodeOf(err) == sdk.CodeTimeout || errors.Is(err, context.DeadlineExceeded)
 }
 
 // load starts a version and puts it in place of the current one. When it fails,

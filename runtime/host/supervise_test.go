@@ -34,12 +34,15 @@ func TestMain(m *testing.M) {
 }
 
 // pluginMain is a plugin whose version stands in a file, so that a reload finds
-// another; "broken" does not start.
+// another; "broken" does not start, "slow" takes too long.
 func pluginMain() {
 	b, err := os.ReadFile(os.Getenv("TEST_VERSION"))
 	if err != nil || string(b) == "broken" {
 		fmt.Fprintln(os.Stderr, "the file is broken")
 		os.Exit(1)
+	}
+	if string(b) == "slow" {
+		time.Sleep(time.Hour) // until it is killed
 	}
 	version := string(b)
 	handler := func(kind string, f sdk.HandlerFunc) sdk.Registration {
@@ -269,6 +272,24 @@ func TestComesBackByReload(t *testing.T) {
 	if err := s.host.Reload(t.Context(), "test"); err != nil {
 		t.Fatal(err)
 	}
+	if got, err := handle(t, s.next(), "test.version"); got != `"1.0.0"` || err != nil {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
+// TestSlowStart: a machine that is too busy at the start does not cost the plugin: it
+// is tried again.
+func TestSlowStart(t *testing.T) {
+	s := newStation(t, func(c *host.Config) {
+		c.Plugins[0].Limits.StartTimeout = time.Second
+		if err := os.WriteFile(c.Plugins[0].Env["TEST_VERSION"], []byte("slow"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if st := s.status(); st.State != sdk.PluginFailed || !strings.Contains(st.Error, "no handshake within 1s") {
+		t.Errorf("status %+v", st)
+	}
+	s.write("1.0.0")
 	if got, err := handle(t, s.next(), "test.version"); got != `"1.0.0"` || err != nil {
 		t.Errorf("got %s, %v", got, err)
 	}

@@ -72,7 +72,8 @@ type Plugin struct {
 	closed sync.Once
 }
 
-// Launch starts a plugin and returns once its manifest has arrived and is good.
+// Launch starts a plugin and returns once its manifest has arrived and is good. One
+// that takes longer than StartTimeout is [sdk.CodeTimeout].
 func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = 10 * time.Second
@@ -179,7 +180,7 @@ func (p *Plugin) greet(ctx context.Context, stream grpc.ClientStream) error {
 	m, err := recv(stream)
 	inTime := stop()
 	if err != nil && !inTime {
-		return fmt.Errorf("no manifest within %s", p.cfg.StartTimeout)
+		return sdk.Errorf(sdk.CodeTimeout, "no manifest within %s", p.cfg.StartTimeout)
 	}
 	if err != nil {
 		return p.startError(err)
@@ -221,7 +222,7 @@ func (p *Plugin) startError(err error) error {
 	} else if strings.Contains(text, "plugin exited before we could connect") {
 		text = "it ended before its manifest"
 	} else if strings.Contains(text, "timeout while waiting for plugin") {
-		return fmt.Errorf("no handshake within %s", p.cfg.StartTimeout)
+		return sdk.Errorf(sdk.CodeTimeout, "no handshake within %s", p.cfg.StartTimeout)
 	}
 	select {
 	case <-p.proc.done:

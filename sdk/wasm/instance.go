@@ -84,7 +84,7 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 			return nil, fmt.Errorf("it ended before its manifest: %w", in.why)
 		}
 	case <-t.C:
-		return fail(fmt.Errorf("no manifest within %s", p.cfg.StartTimeout))
+		return fail(sdk.Errorf(sdk.CodeTimeout, "no manifest within %s", p.cfg.StartTimeout))
 	case <-ctx.Done():
 		return fail(context.Cause(ctx))
 	}
