@@ -127,6 +127,7 @@ type PluginLimits struct {
 	Instances    int
 	Concurrency  int
 	StartTimeout time.Duration
+	Idle         time.Duration // 0: never
 }
 
 // Limits are the caps on tasks.

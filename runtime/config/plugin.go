@@ -42,11 +42,15 @@ type (
 		Instances    hcl.Expression `hcl:"instances,optional"`
 		Concurrency  hcl.Expression `hcl:"concurrency,optional"`
 		StartTimeout hcl.Expression `hcl:"start_timeout,optional"`
+		Idle         hcl.Expression `hcl:"idle,optional"`
 	}
 	configBlock struct {
 		Body hcl.Body `hcl:",remain"`
 	}
 )
+
+// defaultIdle is how long a copy of a wasm plugin stays that has nothing to do.
+const defaultIdle = 30 * time.Second
 
 func (c *checker) plugins(cfg *Config, blocks []pluginBlock) {
 	for i := range blocks {
@@ -66,6 +70,9 @@ func (c *checker) plugin(b *pluginBlock) Plugin {
 		Name: b.Name, Wasm: c.path(b.Wasm, ""), Command: c.list(b.Command), Env: c.strings(b.Env, b.Def), Dir: c.path(b.Dir, ""),
 		SHA256: strings.ToLower(c.text(b.SHA256, "")), MTLS: c.boolean(b.MTLS, false), Enabled: c.boolean(b.Enabled, true),
 		Config: json.RawMessage("{}"),
+	}
+	if p.Wasm != "" {
+		p.Limits.Idle = defaultIdle
 	}
 	if given(b.Wasm) == given(b.Command) {
 		c.bad(b.Def, "wasm or command", "A plugin needs either wasm = \"FILE\" or command = [\"PROGRAM\", …], and not both.")
@@ -101,9 +108,16 @@ func (c *checker) plugin(b *pluginBlock) Plugin {
 	}
 	if l := b.Limits; l != nil {
 		p.Limits = PluginLimits{Memory: c.size(l.Memory, 0, 1<<20, 4<<30), Instances: c.num(l.Instances, 0, 1, 10_000),
-			Concurrency: c.num(l.Concurrency, 0, 1, 100_000), StartTimeout: c.duration(l.StartTimeout, 0, time.Millisecond, time.Hour)}
-		if p.Wasm == "" && given(l.Instances) {
-			c.bad(l.Instances.Range(), "not for processes", "instances is for wasm plugins; a process is one. Use concurrency.")
+			Concurrency: c.num(l.Concurrency, 0, 1, 100_000), StartTimeout: c.duration(l.StartTimeout, 0, time.Millisecond, time.Hour),
+			Idle: c.duration(l.Idle, defaultIdle, 0, 365*24*time.Hour)}
+		if p.Wasm == "" {
+			if given(l.Instances) {
+				c.bad(l.Instances.Range(), "not for processes", "instances is for wasm plugins; a process is one. Use concurrency.")
+			}
+			if given(l.Idle) {
+				c.bad(l.Idle.Range(), "not for processes", "idle is for wasm plugins; a process runs as long as the runtime.")
+			}
+			p.Limits.Idle = 0
 		}
 	}
 	if b.Config != nil {

@@ -88,6 +88,7 @@ type Limits struct {
 	Instances    int   // wasm: most instances
 	Concurrency  int   // attempts at once: of an instance (wasm), of the process
 	StartTimeout time.Duration
+	Idle         time.Duration // wasm: after how long without work an instance leaves; 0: never
 }
 
 // Ready is a plugin that can take attempts, at most Capacity at once (0: any

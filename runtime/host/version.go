@@ -75,7 +75,7 @@ func (p *plugin) launch(ctx context.Context) (carrier, error) {
 		return wasm.Load(ctx, wasm.Config{
 			Name: p.cfg.Name, Path: p.cfg.Wasm, CacheDir: p.host.cfg.CacheDir, SHA256: p.cfg.SHA256,
 			Memory: l.Memory, Instances: l.Instances, Concurrency: l.Concurrency,
-			StartTimeout: l.StartTimeout, Log: p.line,
+			StartTimeout: l.StartTimeout, Idle: l.Idle, Log: p.line,
 		})
 	}
 	env := make([]string, 0, len(p.cfg.Env))

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -18,9 +19,9 @@ const abiModule = "nagatha_v1"
 
 type instanceKey struct{}
 
-func (p *Plugin) exportABI(ctx context.Context) error {
+func exportABI(ctx context.Context, r wazero.Runtime) error {
 	i32 := api.ValueTypeI32
-	b := p.runtime.NewHostModuleBuilder(abiModule)
+	b := r.NewHostModuleBuilder(abiModule)
 	b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(recv), []api.ValueType{i32, i32, i32}, []api.ValueType{i32}).Export("recv")
 	b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(send), []api.ValueType{i32, i32}, nil).Export("send")
 	_, err := b.Instantiate(ctx)

@@ -44,10 +44,11 @@ type instance struct {
 
 	// Guarded by plugin.mu.
 	runs, served int
+	since        time.Time // when its last run ended
 }
 
 // instantiate starts an instance and waits for its manifest.
-func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
+func (p *Plugin) instantiate(ctx context.Context, m *module) (*instance, error) {
 	life, stop := context.WithCancelCause(context.Background())
 	in := &instance{plugin: p, hello: make(chan *wire.Manifest, 1), ended: make(chan struct{}), stop: stop,
 		stderr: &output{level: slog.LevelWarn, log: p.cfg.Log, keep: true}}
@@ -64,7 +65,7 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 	p.mu.Unlock()
 	go func() {
 		defer p.all.Done()
-		in.run(life)
+		in.run(life, m)
 	}()
 
 	t := time.NewTimer(p.cfg.StartTimeout)
@@ -74,12 +75,12 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 		<-in.ended
 		return nil, err
 	}
-	var m *wire.Manifest
+	var hello *wire.Manifest
 	select {
-	case m = <-in.hello:
+	case hello = <-in.hello:
 	case <-in.ended:
 		select {
-		case m = <-in.hello: // it ended after that, which the manifest may explain
+		case hello = <-in.hello: // it ended after that, which the manifest may explain
 		default:
 			return nil, fmt.Errorf("it ended before its manifest: %w", in.why)
 		}
@@ -88,10 +89,10 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 	case <-ctx.Done():
 		return fail(context.Cause(ctx))
 	}
-	if m.Version != wire.Version {
-		return fail(fmt.Errorf("it speaks version %d of the conversation, this runtime version %d: build it with the runtime's SDK", m.Version, wire.Version))
+	if hello.Version != wire.Version {
+		return fail(fmt.Errorf("it speaks version %d of the conversation, this runtime version %d: build it with the runtime's SDK", hello.Version, wire.Version))
 	}
-	if err := json.Unmarshal(m.Info, &in.info); err != nil {
+	if err := json.Unmarshal(hello.Info, &in.info); err != nil {
 		return fail(fmt.Errorf("manifest: %w", err))
 	}
 	if err := in.info.Validate(); err != nil {
@@ -101,7 +102,7 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 }
 
 // run is the instance's life: its main, from beginning to end.
-func (in *instance) run(ctx context.Context) {
+func (in *instance) run(ctx context.Context, m *module) {
 	defer close(in.ended)
 	ctx = context.WithValue(ctx, instanceKey{}, in)
 	config := wazero.NewModuleConfig().
@@ -125,9 +126,9 @@ func (in *instance) run(ctx context.Context) {
 			case <-ctx.Done():
 			}
 		})
-	module, err := in.plugin.runtime.InstantiateModule(ctx, in.plugin.module, config)
-	if module != nil {
-		_ = module.Close(context.WithoutCancel(ctx))
+	mod, err := m.runtime.InstantiateModule(ctx, m.code, config)
+	if mod != nil {
+		_ = mod.Close(context.WithoutCancel(ctx))
 	}
 	in.mu.Lock()
 	if in.why == nil {

@@ -90,7 +90,11 @@ func (p *Plugin) grow(ctx context.Context, config json.RawMessage) (*instance, e
 	// Not under the attempt's context: a half-started instance would be lost.
 	start, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.StartTimeout)
 	defer cancel()
-	in, err := p.instantiate(start)
+	var in *instance
+	m, err := p.load(start)
+	if err == nil {
+		in, err = p.instantiate(start, m)
+	}
 	if err == nil && config != nil {
 		if err = in.session.Configure(start, config); err != nil {
 			in.kill(err)
@@ -120,6 +124,9 @@ func (p *Plugin) release(in *instance) {
 	worn := in.runs == 0 && (in.served >= p.cfg.MaxTasks || in.bytes() > uint32(p.cfg.Memory/4*3))
 	if worn {
 		p.remove(in)
+	}
+	if in.runs == 0 {
+		p.rest(in)
 	}
 	p.wake()
 	p.mu.Unlock()

@@ -18,19 +18,15 @@
 // # Why
 //
 // Instances are made as attempts need them, up to a limit, and used again; memory
-// never is. Every instance runs with a check on each loop (wazero's
+// never is. Those that have nothing to do leave, and the compiled code after them. Every instance runs with a check on each loop (wazero's
 // WithCloseOnContextDone): it costs compute, but without it one busy guest stops
 // the garbage collector of the whole runtime, and an endless one could not be
 // ended at all.
 package wasm
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -39,9 +35,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -61,6 +54,10 @@ type Config struct {
 	// StartTimeout is until an instance has sent its manifest. Default 30s, which
 	// covers compiling a large module.
 	StartTimeout time.Duration
+	// Idle is after how long without a run an instance leaves; 0: never. With the last
+	// of them goes the compiled code, which is some 20 MB for a module made by Go, and
+	// the next attempt loads it again, in about 0.1 s. It needs CacheDir.
+	Idle time.Duration
 	// Log gets the lines of stdout and stderr.
 	Log func(level slog.Level, line string)
 }
@@ -92,17 +89,19 @@ const pageBytes = 64 << 10
 // Plugin is a loaded module with its instances. It implements sdk.Plugin and
 // sdk.Configurer and is safe for concurrent use.
 type Plugin struct {
-	cfg     Config
-	digest  string
-	info    sdk.Info
-	cache   wazero.CompilationCache
-	runtime wazero.Runtime
-	module  wazero.CompiledModule
-	done    chan struct{} // closed by Close
-	pace    atomic.Int64  // nanoseconds that an attempt takes
+	cfg    Config
+	digest string
+	info   sdk.Info
+	done   chan struct{} // closed by Close
+	pace   atomic.Int64  // nanoseconds that an attempt takes
+
+	loading sync.Mutex // held while a module is loaded
 
 	mu         sync.Mutex
+	module     *module // nil while the plugin rests
 	pool       []*instance
+	idle       *time.Timer // calls retire
+	watching   bool        // idle will
 	starting   int
 	free       chan struct{} // closed and replaced when a slot becomes free
 	configured json.RawMessage
@@ -114,85 +113,45 @@ type Plugin struct {
 // instance. It returns once the manifest has arrived and is good.
 func Load(ctx context.Context, cfg Config) (*Plugin, error) {
 	cfg = cfg.withDefaults()
-	if cfg.Module == nil {
+	binary := cfg.Module
+	cfg.Module = nil // compiled, it is not needed any more
+	if binary == nil {
 		b, err := os.ReadFile(cfg.Path)
 		if err != nil {
 			return nil, fmt.Errorf("read the module: %w", err)
 		}
-		cfg.Module = b
+		binary = b
 	}
-	sum := sha256.Sum256(cfg.Module)
-	digest := hex.EncodeToString(sum[:])
+	digest := digestOf(binary)
 	if cfg.SHA256 != "" && !strings.EqualFold(cfg.SHA256, digest) {
 		return nil, fmt.Errorf("the module has SHA-256 %s, but sha256 pins %s: if the change is yours, pin the new one", digest, strings.ToLower(cfg.SHA256))
 	}
-	p := &Plugin{cfg: cfg, digest: "sha256:" + digest, done: make(chan struct{}), free: make(chan struct{})}
-	if err := p.start(ctx); err != nil {
+	p := &Plugin{cfg: cfg, digest: digest, done: make(chan struct{}), free: make(chan struct{})}
+	if err := p.start(ctx, binary); err != nil {
 		_ = p.Close(context.WithoutCancel(ctx))
 		return nil, err
 	}
-	p.cfg.Module = nil // compiled, it is not needed any more
 	return p, nil
 }
 
-func (p *Plugin) start(ctx context.Context) error {
-	rc := wazero.NewRuntimeConfigCompiler().
-		WithCloseOnContextDone(true).
-		WithMemoryLimitPages(uint32(min(max(p.cfg.Memory/pageBytes, 1), 65536)))
-	if p.cfg.CacheDir != "" {
-		if err := os.MkdirAll(p.cfg.CacheDir, 0o700); err != nil {
-			return fmt.Errorf("make the directory for compiled modules: %w", err)
-		}
-		cache, err := wazero.NewCompilationCacheWithDir(p.cfg.CacheDir)
-		if err != nil {
-			return fmt.Errorf("open the cache of compiled modules: %w", err)
-		}
-		p.cache = cache
-		rc = rc.WithCompilationCache(cache)
-	}
-	p.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, p.runtime); err != nil {
-		return fmt.Errorf("prepare WASI: %w", err)
-	}
-	if err := p.exportABI(ctx); err != nil {
-		return fmt.Errorf("prepare the ABI: %w", err)
-	}
-	module, err := p.runtime.CompileModule(ctx, p.cfg.Module)
-	if err != nil && !bytes.HasPrefix(p.cfg.Module, []byte("\x00asm")) {
-		return errors.New("compile the module: it is no WebAssembly; build it with GOOS=wasip1 GOARCH=wasm go build")
-	}
+func (p *Plugin) start(ctx context.Context, binary []byte) error {
+	m, err := compile(ctx, &p.cfg, binary)
 	if err != nil {
-		return fmt.Errorf("compile the module: %w", err)
-	}
-	p.module = module
-	if err := p.checkImports(); err != nil {
 		return err
 	}
-	first, err := p.instantiate(ctx)
+	p.module = m
+	first, err := p.instantiate(ctx, m)
 	if err != nil {
 		return err
 	}
 	p.info = first.info
+	if p.cfg.Idle > 0 && !p.keep(binary) {
+		p.cfg.Idle = 0
+	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.pool = append(p.pool, first)
-	p.mu.Unlock()
-	return nil
-}
-
-// checkImports names what the module wants and this runtime does not have.
-func (p *Plugin) checkImports() error {
-	for _, f := range p.module.ImportedFunctions() {
-		module, name, _ := f.Import()
-		switch {
-		case module == abiModule && (name == "recv" || name == "send"):
-		case module == wasi_snapshot_preview1.ModuleName:
-		default:
-			return fmt.Errorf("the module imports %s.%s, which this runtime does not have: build it with GOOS=wasip1 and the SDK", module, name)
-		}
-	}
-	if _, ok := p.module.ExportedFunctions()["_start"]; !ok {
-		return errors.New("the module exports no _start: build it as a command, without -buildmode")
-	}
+	p.rest(first)
 	return nil
 }
 
@@ -200,7 +159,7 @@ func (p *Plugin) checkImports() error {
 func (p *Plugin) Info() sdk.Info { return p.info }
 
 // Digest is the module's, as "sha256:…".
-func (p *Plugin) Digest() string { return p.digest }
+func (p *Plugin) Digest() string { return "sha256:" + p.digest }
 
 // Capacity is how many attempts can run at once.
 func (p *Plugin) Capacity() int { return p.cfg.Instances * p.cfg.Concurrency }
@@ -210,6 +169,14 @@ func (p *Plugin) Instances() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.pool)
+}
+
+// Loaded reports whether the compiled code is in memory. It is not while the plugin
+// has nothing to do for Config.Idle.
+func (p *Plugin) Loaded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.module != nil
 }
 
 // Done is closed when the plugin is closed: a module does not end by itself, its
@@ -247,6 +214,9 @@ func (p *Plugin) Close(ctx context.Context) error {
 		return nil
 	}
 	p.closed = true
+	if p.idle != nil {
+		p.idle.Stop()
+	}
 	pool := slices.Clone(p.pool) // those that leave change it
 	close(p.free)
 	p.mu.Unlock()
@@ -261,12 +231,7 @@ func (p *Plugin) Close(ctx context.Context) error {
 	})
 	defer stop()
 	p.all.Wait()
-	var errs []error
-	if p.runtime != nil {
-		errs = append(errs, p.runtime.Close(context.WithoutCancel(ctx)))
-	}
-	if p.cache != nil {
-		errs = append(errs, p.cache.Close(context.WithoutCancel(ctx)))
-	}
-	return errors.Join(errs...)
+	p.loading.Lock() // nobody loads one any more
+	defer p.loading.Unlock()
+	return p.module.close(context.WithoutCancel(ctx))
 }

@@ -1,0 +1,164 @@
+//go:build !wasip1
+
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+)
+
+// module is compiled code and what it is linked to.
+type module struct {
+	cache   wazero.CompilationCache
+	runtime wazero.Runtime
+	code    wazero.CompiledModule
+}
+
+// compile makes a module of a binary, or finds it in the cache.
+func compile(ctx context.Context, cfg *Config, binary []byte) (*module, error) {
+	m := &module{}
+	if err := m.compile(ctx, cfg, binary); err != nil {
+		_ = m.close(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *module) compile(ctx context.Context, cfg *Config, binary []byte) error {
+	rc := wazero.NewRuntimeConfigCompiler().
+		WithCloseOnContextDone(true).
+		WithMemoryLimitPages(uint32(min(max(cfg.Memory/pageBytes, 1), 65536)))
+	if cfg.CacheDir != "" {
+		if err := os.MkdirAll(cfg.CacheDir, 0o700); err != nil {
+			return fmt.Errorf("make the directory for compiled modules: %w", err)
+		}
+		cache, err := wazero.NewCompilationCacheWithDir(cfg.CacheDir)
+		if err != nil {
+			return fmt.Errorf("open the cache of compiled modules: %w", err)
+		}
+		m.cache = cache
+		rc = rc.WithCompilationCache(cache)
+	}
+	m.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, m.runtime); err != nil {
+		return fmt.Errorf("prepare WASI: %w", err)
+	}
+	if err := exportABI(ctx, m.runtime); err != nil {
+		return fmt.Errorf("prepare the ABI: %w", err)
+	}
+	code, err := m.runtime.CompileModule(ctx, binary)
+	if err != nil && !bytes.HasPrefix(binary, []byte("\x00asm")) {
+		return errors.New("compile the module: it is no WebAssembly; build it with GOOS=wasip1 GOARCH=wasm go build")
+	}
+	if err != nil {
+		return fmt.Errorf("compile the module: %w", err)
+	}
+	m.code = code
+	return m.check()
+}
+
+// check names what the module wants and this runtime does not have.
+func (m *module) check() error {
+	for _, f := range m.code.ImportedFunctions() {
+		from, name, _ := f.Import()
+		switch {
+		case from == abiModule && (name == "recv" || name == "send"):
+		case from == wasi_snapshot_preview1.ModuleName:
+		default:
+			return fmt.Errorf("the module imports %s.%s, which this runtime does not have: build it with GOOS=wasip1 and the SDK", from, name)
+		}
+	}
+	if _, ok := m.code.ExportedFunctions()["_start"]; !ok {
+		return errors.New("the module exports no _start: build it as a command, without -buildmode")
+	}
+	return nil
+}
+
+// close frees the code and ends what still runs in it. Closing nil does nothing.
+func (m *module) close(ctx context.Context) error {
+	if m == nil {
+		return nil
+	}
+	var errs []error
+	if m.runtime != nil {
+		errs = append(errs, m.runtime.Close(ctx))
+	}
+	if m.cache != nil {
+		errs = append(errs, m.cache.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func digestOf(binary []byte) string {
+	sum := sha256.Sum256(binary)
+	return hex.EncodeToString(sum[:])
+}
+
+// kept is where the plugin's binary is, for when it is loaded again. It is a copy: by
+// then the file that it came from may be another one.
+func (p *Plugin) kept() string { return filepath.Join(p.cfg.CacheDir, p.digest+".wasm") }
+
+// keep makes that copy and reports whether there is one.
+func (p *Plugin) keep(binary []byte) bool {
+	if p.cfg.CacheDir == "" {
+		return false
+	}
+	if i, err := os.Stat(p.kept()); err == nil && i.Size() == int64(len(binary)) {
+		return true
+	}
+	f, err := os.CreateTemp(p.cfg.CacheDir, "*.tmp")
+	if err == nil {
+		_, err = f.Write(binary)
+		err = errors.Join(err, f.Close())
+		if err == nil {
+			err = os.Rename(f.Name(), p.kept())
+		}
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}
+	if err != nil {
+		p.cfg.Log(slog.LevelWarn, fmt.Sprintf("the module stays in memory while it has nothing to do, since no copy of it can be kept: %v", err))
+	}
+	return err == nil
+}
+
+// load returns the module, which it first loads if the plugin was resting. The caller
+// counts as starting, so that the module stays.
+func (p *Plugin) load(ctx context.Context) (*module, error) {
+	p.loading.Lock()
+	defer p.loading.Unlock()
+	p.mu.Lock()
+	m, closed := p.module, p.closed
+	p.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	if m != nil {
+		return m, nil
+	}
+	binary, err := os.ReadFile(p.kept())
+	if err == nil && digestOf(binary) != p.digest {
+		err = fmt.Errorf("%s is not what was kept there", p.kept())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load the module again: %w; nagatha plugins reload reads it from its own place", err)
+	}
+	if m, err = compile(ctx, &p.cfg, binary); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	p.module = m
+	p.mu.Unlock()
+	return m, nil
+}
