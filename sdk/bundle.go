@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
+	"slices"
 )
 
 // Registration joins a handler with its description.
@@ -83,13 +85,34 @@ func Func[In, Out any](info HandlerInfo, f func(ctx context.Context, host Host, 
 			*raw = task.Payload // the runtime has checked that it is JSON
 			return result(f(context.WithValue(ctx, taskKey{}, task), host, in))
 		}
-		dec := json.NewDecoder(bytes.NewReader(task.Payload))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&in); err != nil {
-			return nil, Errorf(CodeInvalidPayload, "payload of %s: %v", task.Kind, err)
+		if err := decode(task.Payload, &in); err != nil {
+			return nil, Errorf(CodeInvalidPayload, "payload of %s: %s%v", task.Kind, culprit[In](task.Payload), err)
 		}
 		return result(f(context.WithValue(ctx, taskKey{}, task), host, in))
 	})}
+}
+
+// decode reads JSON and refuses unknown fields.
+func decode(raw json.RawMessage, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	return dec.Decode(v)
+}
+
+// culprit names the member of an object that cannot be read as a field of In: the
+// errors of a [Time] and a [Duration] do not say where they are.
+func culprit[In any](raw json.RawMessage) string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		one, err := json.Marshal(map[string]json.RawMessage{name: members[name]})
+		if err == nil && decode(one, new(In)) != nil {
+			return name + ": "
+		}
+	}
+	return ""
 }
 
 // result makes JSON of what a handler returned. What is JSON already is passed on as

@@ -46,6 +46,25 @@ func TestFuncRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+func TestFuncNamesTheField(t *testing.T) {
+	p := sdk.New(sdk.Info{Name: "hello", Version: "1"},
+		sdk.Func(sdk.HandlerInfo{Kind: "hello.wait"}, func(context.Context, sdk.Host, struct {
+			greeting
+			For sdk.Duration `json:"for"`
+			At  sdk.Time     `json:"at"`
+		}) (any, error) {
+			return nil, nil
+		}))
+	for payload, want := range map[string]string{
+		`{"name":"Ada","for":"soon"}`: `payload of hello.wait: for: want a duration such as "30s", not "soon"`,
+		`{"for":"1s","at":"noon"}`:    `payload of hello.wait: at: want a time such as "2026-01-31T08:00:00Z", not "noon"`,
+	} {
+		if _, err := p.Handle(t.Context(), &sdk.Task{Kind: "hello.wait", Payload: json.RawMessage(payload)}, nil); sdk.AsError(err).Message != want {
+			t.Errorf("%s: %v", payload, err)
+		}
+	}
+}
+
 func TestAborted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	if sdk.Aborted(ctx) != ctx.Done() {

@@ -24,6 +24,7 @@ type doctor struct {
 	plugins []sdk.PluginStatus
 	patient time.Duration // with one task
 	report  []finding
+	code    int // to exit with if something is broken
 }
 
 // finding is what a check came to.
@@ -46,6 +47,7 @@ type exam struct {
 var checks = []exam{
 	{"plugins", "", checkPlugins},
 	{"kinds", "", checkKinds},
+	{"queues", "", checkQueues},
 	{"schedules", "", checkSchedules},
 	{"message", "message", checkMessage},
 	{"mcp", "mcp", checkMCP},
@@ -69,12 +71,14 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check a runtime by running real tasks; exit 0 only if all is well",
 		Long: `Check a runtime by running real tasks through its public API, and print a line for
-each check: ok, or what is broken. Exit code 0 only if everything passed, else 1. It
-needs no network and no key, and leaves nothing behind but ended tasks.
+each check: ok, or what is broken and what to do. Exit code 0 only if everything
+passed, 6 if there is no server, 4 if it refuses the token, else 1. It needs no network
+and no key, and leaves nothing behind but ended tasks.
 
   server      reachable, the token is good, the store takes writes and tasks run
   plugins     every one that is enabled is loaded
   kinds       the kinds of the built-in plugins are there
+  queues      none is full
   schedules   those of the configuration submit their tasks
   message     agent.chat answers a command, which needs no model
   mcp         every MCP server that is configured answers
@@ -90,7 +94,7 @@ needs no network and no key, and leaves nothing behind but ended tasks.
 			if !slices.Contains(names, task) {
 				return usagef("--task %s: want one of %s", task, strings.Join(names, ", "))
 			}
-			d := &doctor{app: a, patient: patient}
+			d := &doctor{app: a, patient: patient, code: exitError}
 			return d.run(c.Context(), task)
 		},
 	}
@@ -163,7 +167,7 @@ func (d *doctor) end() error {
 		return nil
 	}
 	d.app.say("%d of %d checks failed", bad, len(d.report))
-	return quietExit(exitError)
+	return quietExit(d.code)
 }
 
 // server looks whether there is one, and whether a task can be stored, run and read.
@@ -174,7 +178,8 @@ func (d *doctor) server(ctx context.Context) (string, error) {
 	}
 	status, err := d.cl.System(ctx)
 	if err != nil {
-		if hint := d.app.hint(err, exitCode(err, true)); hint != "" {
+		d.code = exitCode(err, true)
+		if hint := d.app.hint(err, d.code); hint != "" {
 			err = fmt.Errorf("%s: %s", message(err), hint)
 		}
 		return "", err
@@ -223,6 +228,9 @@ func (d *doctor) task(ctx context.Context, kind, payload string) (json.RawMessag
 	defer cancel()
 	done, err := d.conn.Submit(ctx, sdk.Submission{Kind: kind, Payload: json.RawMessage(payload), MaxAttempts: 1,
 		Labels: map[string]string{"by": "nagatha doctor"}, Timeout: sdk.Duration(d.patient)})
+	if sdk.CodeOf(err) == sdk.CodeLimitExceeded {
+		return nil, fmt.Errorf("%s: %w%s", kind, err, d.jams(ctx))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
@@ -261,7 +269,7 @@ func (d *doctor) stuck(id string) (sdk.Task, error) {
 	if t.Reason != "" {
 		text += ", " + t.Reason
 	}
-	return t, sdk.Errorf(sdk.CodeTimeout, "%s", text)
+	return t, sdk.Errorf(sdk.CodeTimeout, "%s%s", text, d.jams(ctx))
 }
 
 // has reports whether some plugin that is ready handles a kind.
@@ -289,7 +297,7 @@ func (d *doctor) want(kinds ...string) error {
 			case p.Name != name:
 				continue
 			case p.State != sdk.PluginReady:
-				return fmt.Errorf("plugin %q is %s: %s", name, p.State, orNone(p.Error))
+				return ailing(p)
 			}
 			return fmt.Errorf("plugin %q %s does not handle %s: is it an old build?", name, p.Version, kind)
 		}

@@ -32,7 +32,7 @@ func checkPlugins(_ context.Context, d *doctor) (string, error) {
 		case sdk.PluginDisabled:
 			off = append(off, p.Name)
 		default:
-			bad = append(bad, fmt.Sprintf("plugin %q is %s: %s", p.Name, p.State, orNone(p.Error)))
+			bad = append(bad, ailing(p).Error())
 		}
 	}
 	if len(bad) > 0 {
@@ -43,6 +43,17 @@ func checkPlugins(_ context.Context, d *doctor) (string, error) {
 		text += "; disabled: " + strings.Join(off, ", ")
 	}
 	return text, nil
+}
+
+// ailing says why a plugin is not ready, and what to do.
+func ailing(p sdk.PluginStatus) error {
+	switch p.State {
+	case sdk.PluginDisabled:
+		return fmt.Errorf("plugin %q is disabled: \"nagatha plugins enable %s\" enables it", p.Name, p.Name)
+	case sdk.PluginFailed:
+		return fmt.Errorf("plugin %q is failed: %s; mend it, then \"nagatha plugins reload %s\"", p.Name, orNone(p.Error), p.Name)
+	}
+	return fmt.Errorf("plugin %q is %s; see the runtime's log", p.Name, p.State)
 }
 
 func checkKinds(_ context.Context, d *doctor) (string, error) {
@@ -60,6 +71,63 @@ func checkKinds(_ context.Context, d *doctor) (string, error) {
 		n += len(p.Kinds)
 	}
 	return fmt.Sprintf("%d kinds of %d plugins", n, len(d.plugins)), nil
+}
+
+// checkQueues lets a paused queue pass, like a paused schedule: somebody wanted it. What
+// it holds back is named by what waits for it.
+func checkQueues(ctx context.Context, d *doctor) (string, error) {
+	all, err := d.cl.Queues(ctx)
+	if err != nil {
+		return "", err
+	}
+	var full, paused []string
+	queued := 0
+	for _, q := range all {
+		queued += q.Queued
+		if isFull(q) {
+			full = append(full, jam(q))
+		}
+		if q.Paused {
+			paused = append(paused, q.Name)
+		}
+	}
+	if len(full) > 0 {
+		return "", errors.New(strings.Join(full, "; "))
+	}
+	text := fmt.Sprintf("%d, %d tasks wait", len(all), queued)
+	if len(paused) > 0 {
+		text += "; paused: " + strings.Join(paused, ", ")
+	}
+	return text, nil
+}
+
+func isFull(q sdk.QueueStatus) bool { return q.DepthLimit > 0 && q.Queued >= q.DepthLimit }
+
+// jam says why a queue lets nothing through, and what to do; "" if it does.
+func jam(q sdk.QueueStatus) string {
+	var text []string
+	if isFull(q) {
+		text = append(text, fmt.Sprintf("queue %q is full, %d tasks wait: raise its depth in config.hcl, or \"nagatha tasks cancel --state queued --queue %s\"", q.Name, q.Queued, q.Name))
+	}
+	if q.Paused {
+		text = append(text, fmt.Sprintf("queue %q is paused: \"nagatha queues resume %s\" resumes it", q.Name, q.Name))
+	}
+	return strings.Join(text, "; ")
+}
+
+// jams is what to add to the error of a task that was refused or has not run.
+func (d *doctor) jams(ctx context.Context) string {
+	all, err := d.cl.Queues(ctx)
+	if err != nil {
+		return "" // the task's own error has to do
+	}
+	text := ""
+	for _, q := range all {
+		if why := jam(q); why != "" {
+			text += "; " + why
+		}
+	}
+	return text
 }
 
 func checkSchedules(ctx context.Context, d *doctor) (string, error) {
@@ -131,7 +199,7 @@ func checkMCP(ctx context.Context, d *doctor) (string, error) {
 		bad = append(bad, why)
 	}
 	if len(bad) > 0 {
-		return "", errors.New(strings.Join(bad, "; "))
+		return "", fmt.Errorf("%s; correct it in config.hcl or its mcp.json; \"nagatha submit mcp.test_connection --set server=NAME --wait\" tries it again", strings.Join(bad, "; "))
 	}
 	if r.Status.Configured == 0 {
 		return "no MCP servers are configured", nil
@@ -231,7 +299,7 @@ func checkScheduled(ctx context.Context, d *doctor) (string, error) {
 		switch {
 		case err != nil && ctx.Err() == nil && due.Err() != nil:
 			d.forget(ctx, made)
-			return "", fmt.Errorf("a reminder that was due in a second has not fired within %s", d.patient)
+			return "", fmt.Errorf("a reminder that was due in a second has not fired within %s%s", d.patient, d.jams(ctx))
 		case err != nil:
 			return "", err
 		case n.Message == nil || !strings.Contains(string(n.Message.Data), text):

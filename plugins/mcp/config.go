@@ -70,11 +70,28 @@ func parseConfig(raw json.RawMessage) (config, error) {
 	return c, nil
 }
 
-// strict decodes JSON and refuses unknown fields.
+// strict decodes a JSON object and refuses unknown fields. Its error names the field.
 func strict(raw []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	return plain(dec.Decode(v))
+	decode := func(raw []byte, v any) error {
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.DisallowUnknownFields()
+		return plain(dec.Decode(v))
+	}
+	all := decode(raw, v)
+	var members map[string]json.RawMessage
+	if all == nil || json.Unmarshal(raw, &members) != nil {
+		return all
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		one, err := json.Marshal(map[string]json.RawMessage{name: members[name]})
+		if err == nil {
+			err = decode(one, reflect.New(reflect.TypeOf(v).Elem()).Interface())
+		}
+		if err != nil && !strings.Contains(err.Error(), name) {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return all
 }
 
 // plain says of an error of JSON's what is wrong, without the names of Go's types.

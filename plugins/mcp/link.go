@@ -109,6 +109,9 @@ func (l *link) refusal(sc serverConfig, late bool, err error) error {
 	if late {
 		return fmt.Errorf("%w within %s, its connect_timeout; %s", errSilent, sc.ConnectTimeout, l.obituary())
 	}
+	if _, ok := l.carrier.(*child); ok && errors.Is(err, mcp.ErrConnectionClosed) {
+		return fmt.Errorf("it ended before it shook hands; %s", l.obituary())
+	}
 	return l.explain("connect", err)
 }
 

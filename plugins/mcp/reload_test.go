@@ -54,7 +54,7 @@ func TestReload(t *testing.T) {
 		`{"mcpServers":{"a":{"command":"x","command":"y"}}}`:           `"command" is there twice`,
 		`{"mcpServers":{"z":{"command":"x"}}}`:                         `"z" is in the config block too`,
 		`{"mcpServers":{"a":{"url":"http://x/sse","type":"sse"}}}`:     "SSE transport is not supported",
-		`{"mcpServers":{"a":{"command":"x","call_timeout":"soon"}}}`:   "soon",
+		`{"mcpServers":{"a":{"command":"x","call_timeout":"soon"}}}`:   `mcpServers.a: call_timeout: want a duration`,
 		`{"mcpServers":{"a/b":{"command":"x"}}}`:                       "letters",
 		`{"mcpServers":{"a":{"url":"ftp://x"}}}`:                       "want http://",
 		`{"mcpServers":{"a":{"url":"http://x","command":"x"}}}`:        "not both",

@@ -70,10 +70,16 @@ func listTools(ctx context.Context, l *link, timeout time.Duration) (all []*mcp.
 		return err
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("no answer to tools/list within %s, its list_timeout: %w", sdk.Duration(timeout), err)
+		err = late(fmt.Sprintf("no answer to tools/list within %s, its list_timeout", sdk.Duration(timeout)))
 	}
 	return all, err
 }
+
+// late is a [context.DeadlineExceeded] that says which.
+type late string
+
+func (e late) Error() string      { return string(e) }
+func (late) Is(target error) bool { return target == context.DeadlineExceeded }
 
 func allTools(ctx context.Context, session *mcp.ClientSession) ([]*mcp.Tool, error) {
 	if r := session.InitializeResult(); r != nil && r.Capabilities != nil && r.Capabilities.Tools == nil {

@@ -149,3 +149,31 @@ func TestWithoutGrants(t *testing.T) {
 		t.Errorf("without the store: %v", err)
 	}
 }
+
+func TestIfVersion(t *testing.T) {
+	h := sdktest.NewHost()
+	set := func(condition string) error {
+		_, err := plugin().Handle(t.Context(), sdktest.Task("memory.set", `{"section":"notes","key":"a/b","value":1,"if_version":`+condition+`}`), h)
+		return err
+	}
+	for _, step := range []struct{ version, want string }{
+		{"1", `key "a/b" has version 0, not 1; read it again`},
+		{"0", ""},
+		{"0", `key "a/b" has version 1, not 0; read it again`},
+		{"1", ""},
+		{"1", `key "a/b" has version 2, not 1; read it again`},
+		{"2", ""},
+	} {
+		err := set(step.version)
+		if step.want == "" && err == nil {
+			continue
+		}
+		if sdk.CodeOf(err) != sdk.CodeConflict || sdk.AsError(err).Message != step.want {
+			t.Errorf("if_version %s: %v, want %s", step.version, err, step.want)
+		}
+	}
+	run(t, h, "delete", `{"section":"notes","key":"a/b"}`)
+	if err := set("0"); err != nil {
+		t.Errorf("after a delete: %v", err)
+	}
+}

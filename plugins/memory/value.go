@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -39,6 +40,9 @@ func (m *memory) set(ctx context.Context, host sdk.Host, in struct {
 		return map[string]any{"entry": l.entry, "created": l.created}, nil
 	}
 	r, err := sdk.NewKV(host).Put(ctx, sdk.KVSet{Key: in.item(), Value: in.Value, Text: words(in.Key, in.Value), TTL: ttl, IfVersion: in.IfVersion})
+	if errors.Is(err, &sdk.Error{Code: sdk.CodeConflict}) { // in the store's words it is about an item
+		return nil, m.conflict(ctx, host, in.address, *in.IfVersion)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +52,19 @@ func (m *memory) set(ctx context.Context, host sdk.Host, in struct {
 		return nil, err
 	}
 	return map[string]any{"entry": e, "created": r.Created}, tell(ctx, host, change{in.address, e.Version, r.Created, r.Expired})
+}
+
+// conflict says which version an entry has.
+func (m *memory) conflict(ctx context.Context, host sdk.Host, a address, want int64) error {
+	it, err := sdk.NewKV(host).Get(ctx, a.item())
+	if err != nil {
+		return err
+	}
+	version := int64(0)
+	if it != nil {
+		version = it.Version
+	}
+	return sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d; read it again", a.Key, version, want)
 }
 
 // ttl is how long an entry lives: as long as it says, and otherwise as long as its
