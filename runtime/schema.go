@@ -19,7 +19,7 @@ import (
 type schema struct{ *jsonschema.Schema }
 
 // compileSchema compiles a schema document that refers to nothing outside
-// itself; an empty document is nil.
+// itself; one that accepts everything is nil.
 func compileSchema(doc json.RawMessage) (*schema, error) {
 	if len(doc) == 0 {
 		return nil, nil
@@ -39,7 +39,29 @@ func compileSchema(doc json.RawMessage) (*schema, error) {
 	if err != nil {
 		return nil, err
 	}
+	if acceptsAll(v) {
+		return nil, nil // checking would still decode each document
+	}
 	return &schema{s}, nil
+}
+
+// acceptsAll reports whether a schema says nothing about what it accepts: true, or an
+// object of annotations alone (JSON Schema 2020-12, Validation § 9).
+func acceptsAll(schema any) bool {
+	switch v := schema.(type) {
+	case bool:
+		return v
+	case map[string]any:
+		for k := range v {
+			switch k {
+			case "$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly":
+			default:
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // noLoader refuses references out of a schema: a manifest must not make the

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -13,7 +14,15 @@ import (
 // Append appends the protobuf form of m, as a ToPlugin or a FromPlugin message
 // according to its type, to b.
 func Append(b []byte, m Message) ([]byte, error) {
-	var body buffer
+	// The length goes before the body, so the body is made elsewhere first.
+	scratch := bodies.Get().(*buffer)
+	body := (*scratch)[:0]
+	defer func() {
+		if cap(body) <= keepBody {
+			*scratch = body
+		}
+		bodies.Put(scratch)
+	}()
 	field := 0
 	switch m := m.(type) {
 	case *Configure:
@@ -72,10 +81,16 @@ func Append(b []byte, m Message) ([]byte, error) {
 	if len(body) > MaxMessage {
 		return b, tooLarge(len(body))
 	}
+	b = slices.Grow(b, len(body)+2*binary.MaxVarintLen32)
 	b = binary.AppendUvarint(b, uint64(field)<<3|typeBytes)
 	b = binary.AppendUvarint(b, uint64(len(body)))
 	return append(b, body...), nil
 }
+
+var bodies = sync.Pool{New: func() any { return new(buffer) }}
+
+// keepBody is how large a body's memory may be to be used again.
+const keepBody = 64 << 10
 
 func tooLarge(n int) error {
 	return sdk.Errorf(sdk.CodeLimitExceeded, "a message of %d bytes is larger than the %d that a plugin may send or get", n, MaxMessage)
@@ -166,11 +181,13 @@ func (b *buffer) task(m *Task) {
 	b.int(13, int64(t.Deadline))
 	b.int(14, t.Timeout.Std().Milliseconds())
 	b.string(15, t.Parent)
-	for _, k := range slices.Sorted(maps.Keys(t.Labels)) {
-		var e buffer
-		e.string(1, k)
-		e.string(2, t.Labels[k])
-		b.message(16, e)
+	if len(t.Labels) > 0 { // sorting none allocates
+		for _, k := range slices.Sorted(maps.Keys(t.Labels)) {
+			var e buffer
+			e.string(1, k)
+			e.string(2, t.Labels[k])
+			b.message(16, e)
+		}
 	}
 	b.string(17, t.Owner)
 	b.int(18, int64(m.Deadline))

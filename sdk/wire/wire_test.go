@@ -207,3 +207,14 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkAppend(b *testing.B) {
+	m := &wire.Task{Run: 7, Task: sdk.Task{ID: "task_01JX0000000000000000000000", Kind: "demo.echo", Queue: "default", Payload: []byte(`"` + strings.Repeat("x", 254) + `"`),
+		Life: 1, Attempt: 1, MaxAttempts: 5, CreatedAt: 1_780_000_000_000, Owner: "admin"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := wire.Append(nil, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
