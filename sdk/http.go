@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 )
@@ -47,11 +48,33 @@ type HTTPResponse struct {
 
 // Fetch makes an HTTP request through the runtime.
 func Fetch(ctx context.Context, host Host, req HTTPRequest) (*HTTPResponse, error) {
-	r, err := call[HTTPStartReply](ctx, host, OpHTTPStart, req)
+	b, err := req.encode()
 	if err != nil {
+		return nil, Errorf(CodeInvalid, "%s: %v", OpHTTPStart, err)
+	}
+	if b, err = host.Call(ctx, OpHTTPStart, b); err != nil {
 		return nil, err
 	}
+	var r HTTPStartReply
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, Errorf(CodeInternal, "%s: reply: %v", OpHTTPStart, err)
+	}
 	return &HTTPResponse{r.Status, r.Header, &httpBody{ctx: ctx, host: host, handle: r.Handle}}, nil
+}
+
+// encode is json.Marshal, which would go over a long body three times: in a module
+// that is slow.
+func (r HTTPRequest) encode() ([]byte, error) {
+	body := r.Body
+	r.Body = nil
+	head, err := json.Marshal(r)
+	if err != nil || len(body) == 0 {
+		return head, err
+	}
+	b := make([]byte, 0, len(head)+base64.StdEncoding.EncodedLen(len(body))+len(`{"body":"",`))
+	b = base64.StdEncoding.AppendEncode(append(b, `{"body":"`...), body)
+	b = append(b, `",`...)
+	return append(b, head[1:]...), nil // there is a URL always
 }
 
 type httpBody struct {

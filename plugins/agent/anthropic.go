@@ -9,32 +9,20 @@ import (
 )
 
 // anthropic is the format of Anthropic's messages.
-type anthropic struct{}
+type anthropic struct{ tools encodedTools }
 
+// messagesRequest is a request without its messages and tools.
 type messagesRequest struct {
 	Model     string           `json:"model"`
 	MaxTokens int              `json:"max_tokens"`
 	System    []messageContent `json:"system,omitempty"`
-	Messages  []blockMessage   `json:"messages"`
-	Tools     []anthropicTool  `json:"tools,omitempty"`
 	Stream    bool             `json:"stream"`
 }
 
-type blockMessage struct {
-	Role    string           `json:"role"`
-	Content []messageContent `json:"content"`
-}
-
 type messageContent struct {
-	Type      string          `json:"type"` // text, tool_use, tool_result
-	Text      string          `json:"text,omitempty"`
-	ID        string          `json:"id,omitempty"`
-	Name      string          `json:"name,omitempty"`
-	Input     json.RawMessage `json:"input,omitempty"`
-	ToolUseID string          `json:"tool_use_id,omitempty"`
-	Content   string          `json:"content,omitempty"`
-	IsError   bool            `json:"is_error,omitempty"`
-	Cache     *cacheControl   `json:"cache_control,omitempty"`
+	Type  string        `json:"type"`
+	Text  string        `json:"text"`
+	Cache *cacheControl `json:"cache_control,omitempty"`
 }
 
 type cacheControl struct {
@@ -47,67 +35,89 @@ type anthropicTool struct {
 	InputSchema json.RawMessage `json:"input_schema"`
 }
 
-func (anthropic) request(req Request, key string) (map[string][]string, []byte, error) {
-	q := messagesRequest{Model: req.Model, MaxTokens: req.MaxTokens, Stream: true, Messages: []blockMessage{}}
+func (a *anthropic) request(req Request, key string) (map[string][]string, []byte, error) {
+	q := messagesRequest{Model: req.Model, MaxTokens: req.MaxTokens, Stream: true}
 	if q.MaxTokens == 0 {
 		q.MaxTokens = anthropicMaxTokens
 	}
 	// The next call of a conversation begins like this one: what is kept up to these
 	// two places is read for a tenth of the price.
-	cache := &cacheControl{"ephemeral"}
 	if req.System != "" {
-		q.System = []messageContent{{Type: "text", Text: req.System, Cache: cache}}
+		q.System = []messageContent{{Type: "text", Text: req.System, Cache: &cacheControl{"ephemeral"}}}
 	}
-	for _, m := range req.Messages {
-		role, blocks, err := anthropicBlocks(m)
-		if err != nil {
-			return nil, nil, err
-		}
-		if len(blocks) == 0 {
-			continue
+	messages := make([]byte, 0, requestBytes(req)*5/4)
+	before := "" // the role of the message before
+	for i := range req.Messages {
+		m := &req.Messages[i]
+		role := m.Role
+		switch m.Role {
+		case "tool":
+			role = "user"
+		case "user", "assistant":
+			if m.size() == 0 && len(m.Calls) == 0 {
+				continue
+			}
+		default:
+			return nil, nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
 		}
 		// Roles alternate: results, and what the user says after them, are one message.
-		if n := len(q.Messages); n > 0 && q.Messages[n-1].Role == role {
-			q.Messages[n-1].Content = append(q.Messages[n-1].Content, blocks...)
-		} else {
-			q.Messages = append(q.Messages, blockMessage{role, blocks})
+		switch {
+		case role == before:
+			messages = append(messages, ',')
+		case before != "":
+			messages = append(messages, "]},"...)
 		}
+		if role != before {
+			messages = append(append(append(messages, `{"role":"`...), role...), `","content":[`...)
+		}
+		before = role
+		messages = m.appendBlocks(messages)
 	}
-	if n := len(q.Messages); n > 0 {
-		last := q.Messages[n-1].Content
-		last[len(last)-1].Cache = cache
+	if before != "" {
+		messages = append(messages[:len(messages)-1], `,"cache_control":{"type":"ephemeral"}}]}`...)
 	}
-	for _, t := range req.Tools {
-		q.Tools = append(q.Tools, anthropicTool{t.Name, t.Description, objectSchema(t.Schema)})
+	tools, err := a.tools.encode(req.Tools, func(t Tool) any { return anthropicTool{t.Name, t.Description, objectSchema(t.Schema)} })
+	if err != nil {
+		return nil, nil, err
 	}
 	header := map[string][]string{"Anthropic-Version": {anthropicVersionDate}}
 	if key != "" {
 		header["X-Api-Key"] = []string{key}
 	}
-	body, err := json.Marshal(q)
-	return header, body, err
+	b, err := body(messages, tools, q)
+	return header, b, err
 }
 
-// anthropicBlocks are the blocks of a message; empty text is none.
-func anthropicBlocks(m Message) (role string, blocks []messageContent, err error) {
-	switch m.Role {
-	case "tool":
-		return "user", []messageContent{{Type: "tool_result", ToolUseID: m.CallID, Content: m.Text, IsError: m.IsError}}, nil
-	case "user", "assistant":
-	default:
-		return "", nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
+// appendBlocks appends the blocks of a message; it has one at least. Empty text is
+// none.
+func (m *Message) appendBlocks(b []byte) []byte {
+	if m.Role == "tool" {
+		b = appendQuoted(append(b, `{"type":"tool_result","tool_use_id":`...), m.CallID)
+		if m.size() > 0 {
+			b = m.appendText(append(b, `,"content":`...))
+		}
+		if m.IsError {
+			b = append(b, `,"is_error":true`...)
+		}
+		return append(b, '}')
 	}
-	if m.Text != "" {
-		blocks = append(blocks, messageContent{Type: "text", Text: m.Text})
+	if m.size() > 0 {
+		b = append(m.appendText(append(b, `{"type":"text","text":`...)), '}')
 	}
-	for _, call := range m.Calls {
-		blocks = append(blocks, messageContent{Type: "tool_use", ID: call.ID, Name: sentName(call.Name), Input: objectArguments(call.Arguments)})
+	for i, c := range m.Calls {
+		if i > 0 || m.size() > 0 {
+			b = append(b, ',')
+		}
+		name, arguments := m.safe(c)
+		b = appendQuoted(append(b, `{"type":"tool_use","id":`...), c.ID)
+		b = appendQuoted(append(b, `,"name":`...), name)
+		b = append(append(append(b, `,"input":`...), arguments...), '}')
 	}
-	return m.Role, blocks, nil
+	return b
 }
 
 // adapt has nothing to adapt: there is one definition of this format.
-func (anthropic) adapt(serverError) bool { return false }
+func (*anthropic) adapt(serverError) bool { return false }
 
 // messageEvent is an event of the stream.
 type messageEvent struct {
@@ -147,7 +157,7 @@ type messageUsage struct {
 	CacheWrite *int `json:"cache_creation_input_tokens"`
 }
 
-func (anthropic) parser(b *replyBuilder) replyParser {
+func (*anthropic) parser(b *replyBuilder) replyParser {
 	return &messagesParser{b: b, calls: map[int]int{}, inputs: map[int]json.RawMessage{}}
 }
 

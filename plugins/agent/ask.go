@@ -145,7 +145,7 @@ func (t *turn) roundOf(n int, req Request, reply Reply) round {
 		r.Model = req.Model
 	}
 	for _, c := range reply.Message.Calls {
-		r.Calls = append(r.Calls, toolCall(c))
+		r.Calls = append(r.Calls, toolCall{c.ID, c.Name, c.Arguments, isObject(c.Arguments)})
 	}
 	size := requestBytes(req)
 	perByte := t.tokensPerByte()
@@ -185,8 +185,8 @@ func (t *turn) tokensPerByte() float64 {
 // requestBytes is what of a request becomes tokens.
 func requestBytes(req Request) int {
 	n := len(req.System)
-	for _, m := range req.Messages {
-		n += messageBytes(m)
+	for i := range req.Messages {
+		n += messageBytes(&req.Messages[i])
 	}
 	for _, tool := range req.Tools {
 		n += len(tool.Name) + len(tool.Description) + len(tool.Schema) + perMessage
@@ -197,8 +197,8 @@ func requestBytes(req Request) int {
 // perMessage is about what a message costs beside its text.
 const perMessage = 16
 
-func messageBytes(m Message) int {
-	n := len(m.Text) + perMessage
+func messageBytes(m *Message) int {
+	n := m.size() + perMessage
 	for _, c := range m.Calls {
 		n += len(c.Name) + len(c.Arguments) + perMessage
 	}

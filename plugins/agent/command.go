@@ -227,7 +227,7 @@ func (t *turn) show(ctx context.Context, kind string, payload map[string]any) (s
 }
 
 func (t *turn) listTools(ctx context.Context) (string, error) {
-	if err := t.loadTools(ctx); err != nil {
+	if err := t.findTools(ctx); err != nil {
 		return "", err
 	}
 	var b strings.Builder
@@ -241,14 +241,13 @@ func (t *turn) listTools(ctx context.Context) (string, error) {
 	return strings.TrimRight(b.String(), "\n"), nil
 }
 
-func (t *turn) loadTools(ctx context.Context) error {
+func (t *turn) findTools(ctx context.Context) error {
 	t.in.Message = "" // nothing to remember about
 	mcp, _, err := t.gather(ctx)
 	if err != nil {
 		return err
 	}
-	t.tools, err = t.toolset(ctx, mcp)
-	return err
+	return t.loadTools(ctx, mcp)
 }
 
 // callTool makes one call for a person, under the same policy as a model's.
@@ -257,7 +256,7 @@ func (t *turn) callTool(ctx context.Context, rest string) (string, error) {
 	if name == "" {
 		return "", sdk.Invalid("message", "want /tool NAME {JSON}; /tools lists them")
 	}
-	if err := t.loadTools(ctx); err != nil {
+	if err := t.findTools(ctx); err != nil {
 		return "", err
 	}
 	c := toolCall{ID: "call_1", Name: name, Arguments: strings.TrimSpace(arguments)}

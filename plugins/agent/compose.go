@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,8 +49,11 @@ func (t *turn) estimate(req Request) int { return int(float64(requestBytes(req))
 
 // request is the context as it is, whatever its length.
 func (t *turn) request() Request {
-	return Request{Model: cmp.Or(t.in.Model, t.Model), System: t.system(), Messages: dialogue(t.history, t.added),
-		Tools: t.tools.offered(), MaxTokens: t.MaxOutputTokens}
+	if t.past == nil {
+		t.past = dialogue(t.history)
+	}
+	return Request{Model: cmp.Or(t.in.Model, t.Model), System: t.system(), Messages: slices.Concat(t.past, dialogue(t.added)),
+		Tools: t.tools.offered, MaxTokens: t.MaxOutputTokens}
 }
 
 func (t *turn) system() string {
@@ -73,37 +77,40 @@ const interrupted = "[no result: the turn was stopped before this call ended]"
 
 // dialogue makes the model's messages of stored ones. Each call of an assistant is
 // followed by exactly one result, in order, whatever was cut off.
-func dialogue(lists ...[]message) []Message {
-	var all []message
-	for _, l := range lists {
-		all = append(all, l...)
-	}
-	var out []Message
-	for i := 0; i < len(all); i++ {
-		m := all[i]
+func dialogue(list []message) []Message {
+	out := make([]Message, 0, len(list))
+	for i := 0; i < len(list); {
+		m := &list[i]
+		i++
 		switch m.Role {
 		case "user":
-			out = append(out, Message{Role: "user", Text: m.Text})
+			out = append(out, Message{Role: "user", Text: m.Text, Quoted: m.quoted})
 		case "assistant":
-			a := Message{Role: "assistant", Text: m.Text}
+			a := Message{Role: "assistant", Text: m.Text, Quoted: m.quoted, Sound: true}
 			if m.Cut {
-				a.Text += " [the reply was stopped here]"
+				a.Text, a.Quoted = m.text()+" [the reply was stopped here]", ""
 			}
 			for _, c := range m.Calls {
-				a.Calls = append(a.Calls, ToolCall{ID: c.ID, Name: c.Name, Arguments: string(objectArguments(c.Arguments))})
+				one := ToolCall{ID: c.ID, Name: sentName(c.Name), Arguments: c.Arguments}
+				if !c.Valid {
+					one.Arguments = string(objectArguments(c.Arguments))
+				}
+				a.Calls = append(a.Calls, one)
 			}
 			out = append(out, a)
-			results := map[string]message{}
-			for i+1 < len(all) && all[i+1].Role == "tool" {
+			results := list[i:]
+			for i < len(list) && list[i].Role == "tool" {
 				i++
-				results[all[i].CallID] = all[i]
 			}
+			results = results[:len(results)-(len(list)-i)]
 			for _, c := range m.Calls {
-				r, ok := results[c.ID]
-				if !ok {
-					r = message{Text: interrupted, IsError: true}
+				r := &message{Text: interrupted, IsError: true}
+				for k := range results {
+					if results[k].CallID == c.ID {
+						r = &results[k]
+					}
 				}
-				out = append(out, Message{Role: "tool", Text: r.Text, CallID: c.ID, IsError: r.IsError})
+				out = append(out, Message{Role: "tool", Text: r.Text, Quoted: r.quoted, CallID: c.ID, IsError: r.IsError})
 			}
 		}
 	}
@@ -121,17 +128,18 @@ func (t *turn) elide(limit int) {
 		fresh--
 	}
 	over := t.estimate(t.request()) - limit
+	t.past = nil
 	for _, list := range [][]message{t.history, t.added[:fresh]} {
 		for i := range list {
 			m := &list[i]
 			if over <= 0 {
 				return
 			}
-			if m.Role != "tool" || len(m.Text) <= 2*keptOfResult {
+			if m.Role != "tool" || m.size() <= 2*keptOfResult {
 				continue
 			}
-			before := len(m.Text)
-			m.Text = clip(m.Text, keptOfResult) + fmt.Sprintf("\n[left out to save room: %d bytes; call the tool again if you need them]", before-keptOfResult)
+			before := m.size()
+			m.Text, m.quoted = clip(m.text(), keptOfResult)+fmt.Sprintf("\n[left out to save room: %d bytes; call the tool again if you need them]", before-keptOfResult), ""
 			over -= int(float64(before-len(m.Text)) * t.tokensPerByte())
 		}
 	}
@@ -140,12 +148,12 @@ func (t *turn) elide(limit int) {
 // prepare finds out what the model may use and know: the tools, what is remembered,
 // what was said.
 func (t *turn) prepare(ctx context.Context) error {
-	tools, memories, err := t.gather(ctx)
+	mcp, memories, err := t.gather(ctx)
 	if err != nil {
 		return err
 	}
 	t.memories = memories
-	if t.tools, err = t.toolset(ctx, tools); err != nil {
+	if err := t.loadTools(ctx, mcp); err != nil {
 		return err
 	}
 	all, err := loadMessages(ctx, t.host, t.session.ID, t.session.SummaryUpTo)
@@ -173,7 +181,7 @@ const maxMemories = 5
 
 // gather asks the other plugins, at the same time, for their tools and memories. What
 // does not answer is left out: the turn goes on without.
-func (t *turn) gather(ctx context.Context) (mcp []mcpTool, memories []memoryRef, err error) {
+func (t *turn) gather(ctx context.Context) (mcp json.RawMessage, memories []memoryRef, err error) {
 	var subs []sdk.Submission
 	if t.start.has("mcp.list_tools") {
 		subs = append(subs, t.child("mcp.list_tools", map[string]any{}, gatherTimeout))
@@ -191,11 +199,7 @@ func (t *turn) gather(ctx context.Context) (mcp []mcpTool, memories []memoryRef,
 	for i, o := range outcomes {
 		err := o.Err()
 		if err == nil && subs[i].Kind == "mcp.list_tools" {
-			var list struct {
-				Tools []mcpTool `json:"tools"`
-			}
-			err = json.Unmarshal(o.Result, &list)
-			mcp = list.Tools
+			mcp = o.Result
 		} else if err == nil {
 			var found struct {
 				Facts []memoryRef `json:"facts"`

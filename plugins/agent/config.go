@@ -71,6 +71,7 @@ You answer briefly unless asked for more.`
 type agent struct {
 	config
 	model Model // nil: none is configured
+	known *known
 }
 
 func (a *agent) configure(_ context.Context, raw json.RawMessage) error {
@@ -89,7 +90,7 @@ func (a *agent) configure(_ context.Context, raw json.RawMessage) error {
 		return fmt.Errorf("config: durations must not be negative")
 	}
 	c.withDefaults()
-	a.config, a.model = c, nil
+	a.config, a.model, a.known = c, nil, &known{}
 	if c.Model == "" {
 		return nil
 	}

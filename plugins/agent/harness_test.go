@@ -29,6 +29,11 @@ type fakeModel struct {
 }
 
 func (f *fakeModel) Stream(ctx context.Context, _ sdk.Host, req Request, on func(Delta)) (Reply, error) {
+	for i := range req.Messages { // a server sees no difference
+		if m := &req.Messages[i]; m.Quoted != "" {
+			m.Text, m.Quoted = unquote(m.Quoted), ""
+		}
+	}
 	f.mu.Lock()
 	n := len(f.requests)
 	f.requests = append(f.requests, req)
@@ -262,7 +267,7 @@ func (w *world) kept(session string) (out []string) {
 		if m.N != i+1 {
 			w.Errorf("message %d has number %d", i+1, m.N)
 		}
-		line := m.Role + ": " + m.Text
+		line := m.Role + ": " + m.text()
 		for _, c := range m.Calls {
 			line += " →" + c.Name
 		}

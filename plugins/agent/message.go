@@ -26,13 +26,28 @@ type message struct {
 	Task      string     `json:"task"`
 	Model     string     `json:"model,omitempty"`
 	CreatedAt sdk.Time   `json:"created_at"`
+
+	// quoted, where given, is the text in place of Text: see [Message].
+	quoted string
 }
 
 type toolCall struct {
 	ID        string `json:"id"`
 	Name      string `json:"name"`
-	Arguments string `json:"arguments"` // as the model wrote it
+	Arguments string `json:"arguments"`       // as the model wrote it
+	Valid     bool   `json:"valid,omitempty"` // Arguments is a JSON object
 }
+
+// text is what was said.
+func (m *message) text() string {
+	if m.quoted != "" {
+		return unquote(m.quoted)
+	}
+	return m.Text
+}
+
+// size is about how many bytes that has.
+func (m *message) size() int { return max(len(m.Text), len(m.quoted)-len(`""`)) }
 
 func messageKey(session string, n int) string { return fmt.Sprintf("m/%s/%010d", session, n) }
 
@@ -56,7 +71,7 @@ func (m *message) write(session string) (sdk.KVWrite, error) {
 
 // bytes is what of a message becomes tokens.
 func (m *message) bytes() int {
-	n := len(m.Text) + perMessage
+	n := m.size() + perMessage
 	for _, c := range m.Calls {
 		n += len(c.Name) + len(c.Arguments) + perMessage
 	}
@@ -73,26 +88,91 @@ func (m *message) put(ctx context.Context, host sdk.Host, session string) error 
 	return err
 }
 
-// loadMessages reads the messages after a place, page by page.
+// loadMessages reads what was said after a place, page by page: of a message all but
+// its id, task, model and time.
 func loadMessages(ctx context.Context, host sdk.Host, session string, after int) ([]message, error) {
 	var out []message
 	for from := messageKey(session, after); ; {
-		page, err := sdk.NewKV(host).List(ctx, sdk.KVList{Prefix: messagePrefix(session), After: from, Limit: 100})
+		q, err := json.Marshal(sdk.KVList{Prefix: messagePrefix(session), After: from, Limit: 1000})
 		if err != nil {
 			return nil, err
 		}
-		for _, item := range page.Items {
-			var m message
-			if err := json.Unmarshal(item.Value, &m); err != nil {
-				return nil, fmt.Errorf("message %s: %w", item.Key, err)
-			}
-			out = append(out, m)
+		page, err := host.Call(ctx, sdk.OpKVList, q)
+		if err != nil {
+			return nil, err
 		}
-		if page.Next == "" {
+		p := &scanner{s: string(page)}
+		from = ""
+		p.object(func(key string) {
+			switch key {
+			case "items":
+				p.array(func() {
+					p.object(func(key string) {
+						if key == "value" {
+							out = append(out, p.message())
+						} else {
+							p.raw()
+						}
+					})
+				})
+			case "next":
+				from = p.text()
+			default:
+				p.raw()
+			}
+		})
+		if p.bad {
+			return nil, errScan
+		}
+		if from == "" {
 			return out, nil
 		}
-		from = page.Next
 	}
+}
+
+// message reads one.
+func (p *scanner) message() (m message) {
+	p.object(func(key string) {
+		switch key {
+		case "n":
+			m.N, _ = strconv.Atoi(p.raw())
+		case "role":
+			m.Role = p.text()
+		case "text":
+			m.quoted = p.quoted()
+		case "calls":
+			p.array(func() { m.Calls = append(m.Calls, p.call()) })
+		case "call_id":
+			m.CallID = p.text()
+		case "tool":
+			m.Tool = p.text()
+		case "is_error":
+			m.IsError = p.raw() == "true"
+		case "cut":
+			m.Cut = p.raw() == "true"
+		default:
+			p.raw()
+		}
+	})
+	return m
+}
+
+func (p *scanner) call() (c toolCall) {
+	p.object(func(key string) {
+		switch key {
+		case "id":
+			c.ID = p.text()
+		case "name":
+			c.Name = p.text()
+		case "arguments":
+			c.Arguments = p.text()
+		case "valid":
+			c.Valid = p.raw() == "true"
+		default:
+			p.raw()
+		}
+	})
+	return c
 }
 
 // lastNumber is that of the last message after a place, or the place itself.

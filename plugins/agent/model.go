@@ -31,8 +31,8 @@ type Request struct {
 	Model     string // default: the configured one
 	System    string
 	Messages  []Message
-	Tools     []Tool
-	MaxTokens int // most tokens of the reply; 0: the configured number, or the server's own limit
+	Tools     []Tool // not changed once they were in a request
+	MaxTokens int    // most tokens of the reply; 0: the configured number, or the server's own limit
 }
 
 // Message is one of a conversation. Tool messages follow the assistant message
@@ -43,6 +43,13 @@ type Message struct {
 	Calls   []ToolCall // of an assistant
 	CallID  string     // of a tool: the call that it answers
 	IsError bool       // of a tool
+
+	// Quoted, where given, is the text in place of Text, as a JSON string. It is sent
+	// as it is: see [scanner].
+	Quoted string
+	// Sound: the names of Calls are such that servers take them, and their arguments
+	// are JSON objects. Otherwise that is seen to when they are sent.
+	Sound bool
 }
 
 // ToolCall is a call that a model wants made. IDs are unique within a reply, also
@@ -135,7 +142,7 @@ func newModel(c modelConfig) (Model, error) {
 	case "", providerOpenAI:
 		m.format = &openAI{}
 	case providerAnthropic:
-		m.format, path, base = anthropic{}, anthropicPath, defaultAnthropicURL
+		m.format, path, base = &anthropic{}, anthropicPath, defaultAnthropicURL
 	default:
 		return nil, sdk.Invalid("provider", "want %q or %q, not %q; every server that speaks one of them works, with its base_url",
 			providerOpenAI, providerAnthropic, c.Provider)

@@ -124,11 +124,15 @@ func (b *replyBuilder) finish(messages int) Reply {
 // objectArguments returns a call's arguments as a JSON object, for replaying it: a
 // server may fail on anything else.
 func objectArguments(arguments string) json.RawMessage {
-	b := bytes.TrimSpace([]byte(arguments))
-	if len(b) == 0 || b[0] != '{' || !json.Valid(b) {
+	if !isObject(arguments) {
 		return json.RawMessage("{}")
 	}
-	return b
+	return json.RawMessage(strings.TrimSpace(arguments))
+}
+
+func isObject(arguments string) bool {
+	b := bytes.TrimSpace([]byte(arguments))
+	return len(b) > 0 && b[0] == '{' && json.Valid(b)
 }
 
 // objectSchema returns a tool's schema in the form that every server takes: an

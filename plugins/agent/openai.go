@@ -13,36 +13,20 @@ import (
 type openAI struct {
 	newLimit atomic.Bool // say max_completion_tokens, not max_tokens
 	noUsage  atomic.Bool // do not ask for usage in the stream
+	tools    encodedTools
 }
 
+// completionsRequest is a request without its messages and tools.
 type completionsRequest struct {
-	Model         string        `json:"model"`
-	Messages      []chatMessage `json:"messages"`
-	Tools         []chatTool    `json:"tools,omitempty"`
-	MaxTokens     int           `json:"max_tokens,omitempty"`
-	MaxCompletion int           `json:"max_completion_tokens,omitempty"`
-	Stream        bool          `json:"stream"`
-	StreamOptions *chatOptions  `json:"stream_options,omitempty"`
+	Model         string       `json:"model"`
+	MaxTokens     int          `json:"max_tokens,omitempty"`
+	MaxCompletion int          `json:"max_completion_tokens,omitempty"`
+	Stream        bool         `json:"stream"`
+	StreamOptions *chatOptions `json:"stream_options,omitempty"`
 }
 
 type chatOptions struct {
 	IncludeUsage bool `json:"include_usage"`
-}
-
-type chatMessage struct {
-	Role       string     `json:"role"`
-	Content    *string    `json:"content"` // null beside calls
-	ToolCalls  []chatCall `json:"tool_calls,omitempty"`
-	ToolCallID string     `json:"tool_call_id,omitempty"`
-}
-
-type chatCall struct {
-	ID       string `json:"id"`
-	Type     string `json:"type"`
-	Function struct {
-		Name      string `json:"name"`
-		Arguments string `json:"arguments"`
-	} `json:"function"`
 }
 
 type chatTool struct {
@@ -58,35 +42,6 @@ type chatFunction struct {
 
 func (o *openAI) request(req Request, key string) (map[string][]string, []byte, error) {
 	q := completionsRequest{Model: req.Model, Stream: true}
-	if req.System != "" {
-		q.Messages = append(q.Messages, chatMessage{Role: "system", Content: &req.System})
-	}
-	for _, m := range req.Messages {
-		w := chatMessage{Role: m.Role}
-		switch m.Role {
-		case "user":
-		case "tool":
-			w.ToolCallID = m.CallID
-		case "assistant":
-			if m.Text == "" && len(m.Calls) == 0 {
-				continue
-			}
-			for _, call := range m.Calls {
-				c := chatCall{ID: call.ID, Type: "function"}
-				c.Function.Name, c.Function.Arguments = sentName(call.Name), string(objectArguments(call.Arguments))
-				w.ToolCalls = append(w.ToolCalls, c)
-			}
-		default:
-			return nil, nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
-		}
-		if m.Text != "" || len(m.Calls) == 0 {
-			w.Content = &m.Text
-		}
-		q.Messages = append(q.Messages, w)
-	}
-	for _, t := range req.Tools {
-		q.Tools = append(q.Tools, chatTool{"function", chatFunction{t.Name, t.Description, objectSchema(t.Schema)}})
-	}
 	if o.newLimit.Load() {
 		q.MaxCompletion = req.MaxTokens
 	} else {
@@ -95,12 +50,64 @@ func (o *openAI) request(req Request, key string) (map[string][]string, []byte, 
 	if !o.noUsage.Load() {
 		q.StreamOptions = &chatOptions{IncludeUsage: true}
 	}
+	messages := make([]byte, 0, requestBytes(req)*5/4)
+	if req.System != "" {
+		messages = append(appendQuoted(append(messages, `{"role":"system","content":`...), req.System), '}')
+	}
+	for i := range req.Messages {
+		m := &req.Messages[i]
+		if m.Role != "user" && m.Role != "assistant" && m.Role != "tool" {
+			return nil, nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
+		}
+		if m.Role == "assistant" && m.size() == 0 && len(m.Calls) == 0 {
+			continue
+		}
+		if len(messages) > 0 {
+			messages = append(messages, ',')
+		}
+		messages = m.appendChat(messages)
+	}
+	tools, err := o.tools.encode(req.Tools, func(t Tool) any {
+		return chatTool{"function", chatFunction{t.Name, t.Description, objectSchema(t.Schema)}}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	header := map[string][]string{}
 	if key != "" {
 		header["Authorization"] = []string{"Bearer " + key}
 	}
-	body, err := json.Marshal(q)
-	return header, body, err
+	b, err := body(messages, tools, q)
+	return header, b, err
+}
+
+// appendChat appends a message in this format.
+func (m *Message) appendChat(b []byte) []byte {
+	b = append(append(append(b, `{"role":"`...), m.Role...), `","content":`...)
+	if m.size() > 0 || len(m.Calls) == 0 {
+		b = m.appendText(b)
+	} else {
+		b = append(b, "null"...) // beside calls
+	}
+	if m.Role == "tool" {
+		b = appendQuoted(append(b, `,"tool_call_id":`...), m.CallID)
+	}
+	for i, c := range m.Calls {
+		if i == 0 {
+			b = append(b, `,"tool_calls":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		name, arguments := m.safe(c)
+		b = appendQuoted(append(b, `{"id":`...), c.ID)
+		b = appendQuoted(append(b, `,"type":"function","function":{"name":`...), name)
+		b = appendQuoted(append(b, `,"arguments":`...), arguments)
+		b = append(b, "}}"...)
+		if i == len(m.Calls)-1 {
+			b = append(b, ']')
+		}
+	}
+	return append(b, '}')
 }
 
 // adapt follows the two parts of the format that servers disagree about.

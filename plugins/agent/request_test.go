@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,7 +48,7 @@ func TestRequests(t *testing.T) {
 				{"type":"function","function":{"name":"now","description":"Tells the time.","parameters":{"properties":{},"type":"object"}}},
 				{"type":"function","function":{"name":"get_weather","parameters":{"properties":{"city":{"type":"string"}},"type":"object"}}}],
 			"max_tokens":99,"stream":true,"stream_options":{"include_usage":true}}`},
-		"anthropic": {anthropic{}, "X-Api-Key: k", `{"model":"m","max_tokens":99,
+		"anthropic": {&anthropic{}, "X-Api-Key: k", `{"model":"m","max_tokens":99,
 			"system":[{"type":"text","text":"Be <brief>.","cache_control":{"type":"ephemeral"}}],"messages":[
 			{"role":"user","content":[{"type":"text","text":"Weather?"}]},
 			{"role":"assistant","content":[{"type":"text","text":"Looking."},
@@ -65,13 +68,22 @@ func TestRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got, want bytes.Buffer
-		if err := json.Compact(&want, []byte(tt.want)); err != nil {
+		var got, want any
+		if err := errors.Join(json.Unmarshal(body, &got), json.Unmarshal([]byte(tt.want), &want)); err != nil {
 			t.Fatal(err)
 		}
-		json.HTMLEscape(&got, want.Bytes())
-		if string(body) != got.String() {
-			t.Errorf("%s:\n got %s\nwant %s", name, body, &got)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n got %s\nwant %s", name, body, tt.want)
+		}
+		// What comes from the store is sent as it is, and is the same.
+		quoted := conversation
+		quoted.Messages = slices.Clone(conversation.Messages)
+		for i := range quoted.Messages {
+			m := &quoted.Messages[i]
+			m.Quoted, m.Text = string(mustJSON(m.Text)), ""
+		}
+		if _, again, err := tt.format.request(quoted, "k"); err != nil || !bytes.Equal(again, body) {
+			t.Errorf("%s: quoted:\n got %s\nwant %s, %v", name, again, body, err)
 		}
 		field, value, _ := strings.Cut(tt.auth, ": ")
 		if headerValue(header, field) != value {

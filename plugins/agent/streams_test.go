@@ -36,7 +36,7 @@ type wantUsage struct {
 }
 
 func formats() map[string]wireFormat {
-	return map[string]wireFormat{"openai": &openAI{}, "anthropic": anthropic{}}
+	return map[string]wireFormat{"openai": &openAI{}, "anthropic": &anthropic{}}
 }
 
 // parse takes a stream apart, as the third turn of a conversation.

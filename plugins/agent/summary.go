@@ -51,7 +51,7 @@ func (t *turn) summarizeHistory(ctx context.Context, keep int) error {
 	}
 	_ = t.publishUsage(ctx, fmt.Sprintf("%s-summary-%d", usageID(t.task, len(t.rounds)+1), upTo), "",
 		round{Model: cmp.Or(t.in.Model, t.Model), Usage: used})
-	t.session, t.history = s, t.history[from:]
+	t.session, t.history, t.past = s, t.history[from:], nil
 	return nil
 }
 
@@ -91,10 +91,10 @@ func (a *agent) summary(ctx context.Context, host sdk.Host, model, before string
 func transcribe(b *strings.Builder, m *message) {
 	switch m.Role {
 	case "tool":
-		fmt.Fprintf(b, "[%s answered: %s]\n", cmp.Or(m.Tool, "a tool"), clip(m.Text, 500))
+		fmt.Fprintf(b, "[%s answered: %s]\n", cmp.Or(m.Tool, "a tool"), clip(m.text(), 500))
 	default:
-		if m.Text != "" {
-			fmt.Fprintf(b, "%s: %s\n", m.Role, clip(m.Text, 8<<10))
+		if text := m.text(); text != "" {
+			fmt.Fprintf(b, "%s: %s\n", m.Role, clip(text, 8<<10))
 		}
 		for _, c := range m.Calls {
 			fmt.Fprintf(b, "[%s calls %s %s]\n", m.Role, c.Name, clip(c.Arguments, 300))

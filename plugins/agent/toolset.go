@@ -2,11 +2,9 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"log/slog"
 	"slices"
 	"strings"
 
@@ -54,24 +52,19 @@ type mcpTool struct {
 	} `json:"annotations"`
 }
 
-// toolset is what a turn's model may call.
+// toolset is what a turn's model may call. Turns share it: it does not change.
 type toolset struct {
-	list   []*tool // in the order of their names
-	byName map[string]*tool
+	list    []*tool // in the order of their names
+	byName  map[string]*tool
+	offered []Tool // the same as the model sees it
+	leftOut int    // tools beyond what a model takes
 }
 
 // maxTools is how many tools model servers take.
 const maxTools = 128
 
 // toolset joins the kinds that are marked as tools with the tools of MCP servers.
-func (t *turn) toolset(ctx context.Context, mcp []mcpTool) (*toolset, error) {
-	kinds := t.kinds
-	if kinds == nil { // the turn goes on after a crash
-		var err error
-		if kinds, err = sdk.Kinds(ctx, t.host); err != nil && sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
-			return nil, err
-		}
-	}
+func (t *turn) toolset(kinds []sdk.KindInfo, mcp []mcpTool) *toolset {
 	var list []*tool
 	for _, k := range kinds {
 		// One that was there when the turn began may be loading again at the moment.
@@ -95,11 +88,10 @@ func (t *turn) toolset(ctx context.Context, mcp []mcpTool) (*toolset, error) {
 		one.policy = t.policy(one)
 	}
 	list = slices.DeleteFunc(list, func(one *tool) bool { return one.policy == policyDeny })
-	if len(list) > maxTools {
-		t.activity(slog.LevelWarn, "more tools than a model takes", "model", "tools", len(list), "left_out", len(list)-maxTools)
-		list = list[:maxTools]
-	}
-	return newToolset(list), nil
+	leftOut := max(0, len(list)-maxTools)
+	s := newToolset(list[:len(list)-leftOut])
+	s.leftOut = leftOut
+	return s
 }
 
 func newToolset(list []*tool) *toolset {
@@ -108,6 +100,7 @@ func newToolset(list []*tool) *toolset {
 	s := &toolset{list: list, byName: make(map[string]*tool, len(list))}
 	for _, one := range list {
 		s.byName[one.name] = one
+		s.offered = append(s.offered, Tool{Name: one.name, Description: clip(one.description, 1000), Schema: one.schema})
 	}
 	return s
 }
@@ -123,14 +116,6 @@ func (s *toolset) find(name string) *tool {
 		}
 	}
 	return nil
-}
-
-func (s *toolset) offered() []Tool {
-	out := make([]Tool, len(s.list))
-	for i, one := range s.list {
-		out[i] = Tool{Name: one.name, Description: clip(one.description, 1000), Schema: one.schema}
-	}
-	return out
 }
 
 // maxToolName is how long a name may be for every model server.

@@ -67,14 +67,16 @@ type turn struct {
 	task *sdk.Task
 	in   chatRequest
 
-	start    started
-	kinds    []sdk.KindInfo // nil: not asked for yet
-	session  *session
-	base     int // number of the turn's first message
-	tools    *toolset
-	memories []memoryRef
-	history  []message // before the turn, from the last summary on
-	added    []message // by the turn, first the user's
+	start     started
+	kinds     []sdk.KindInfo
+	kindsSaid string // what kinds was read from; "": not asked for
+	session   *session
+	base      int // number of the turn's first message
+	tools     *toolset
+	memories  []memoryRef
+	history   []message // before the turn, from the last summary on
+	past      []Message // the same as the model is told it; nil: not made yet
+	added     []message // by the turn, first the user's
 
 	rounds []round
 	calls  []doneCall
@@ -100,12 +102,12 @@ func (a *agent) chat(ctx context.Context, host sdk.Host, in chatRequest) (chatRe
 	var err error
 	t.start, err = sdk.Step(ctx, host, "start", func(ctx context.Context) (started, error) {
 		s := started{At: sdk.Now(), Missing: a.missing(ctx, host)}
-		kinds, err := sdk.Kinds(ctx, host)
-		t.kinds = kinds
+		var err error
+		t.kinds, t.kindsSaid, err = a.known.kindsList(ctx, host)
 		if err != nil && sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
 			return s, err
 		}
-		for _, k := range kinds {
+		for _, k := range t.kinds {
 			if k.Available {
 				s.Kinds = append(s.Kinds, k.Kind)
 			}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"sync"
+)
+
+// The body of a request is put together here from parts that are JSON already: see
+// [scanner] for why.
+
+// body joins the encoded messages and tools with what else a request says, which is an
+// object of a few small fields.
+func body(messages, tools []byte, rest any) ([]byte, error) {
+	small, err := json.Marshal(rest)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, len(messages)+len(tools)+len(small)+64)
+	b = append(append(b, `{"messages":[`...), messages...)
+	b = append(b, ']')
+	if len(tools) > 0 {
+		b = append(append(b, `,"tools":`...), tools...)
+	}
+	b = append(b, ',')
+	return append(b, small[1:]...), nil
+}
+
+// appendText appends a message's text as a JSON string.
+func (m *Message) appendText(b []byte) []byte {
+	if m.Quoted != "" {
+		return append(b, m.Quoted...)
+	}
+	return appendQuoted(b, m.Text)
+}
+
+// size is about how many bytes of text a message has.
+func (m *Message) size() int {
+	if m.Quoted != "" {
+		return len(m.Quoted) - len(`""`)
+	}
+	return len(m.Text)
+}
+
+// safe is a call as servers take it.
+func (m *Message) safe(c ToolCall) (name, arguments string) {
+	if m.Sound {
+		return c.Name, c.Arguments
+	}
+	return sentName(c.Name), string(objectArguments(c.Arguments))
+}
+
+// encodedTools keeps the tools of the last request as JSON: those of the next one are
+// mostly the same.
+type encodedTools struct {
+	mu   sync.Mutex
+	of   []Tool
+	json []byte
+}
+
+func (e *encodedTools) encode(tools []Tool, one func(Tool) any) ([]byte, error) {
+	if len(tools) == 0 {
+		return nil, nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.of) == len(tools) && &e.of[0] == &tools[0] {
+		return e.json, nil
+	}
+	list := make([]any, len(tools))
+	for i, t := range tools {
+		list[i] = one(t)
+	}
+	b, err := json.Marshal(list)
+	if err == nil {
+		e.of, e.json = tools, b
+	}
+	return b, err
+}
