@@ -173,6 +173,7 @@ plugin "agent" {
     base_url = env("OPENAI_BASE_URL", "") # any server with OpenAI's chat completions
     # provider = "anthropic" # with model = "…" and base_url = env("ANTHROPIC_BASE_URL", "")
 
+    # usage_provider    = ""     # whose prices plugin "usage" takes; "": what the host of base_url says, "local" for an own machine
     # personality       = file("personality.txt") # default: Nagatha, warm, precise, a little playful
     # models            = []     # that /models shows besides model
     # max_output_tokens = 0      # of a reply; 0: the server's own limit

@@ -60,7 +60,7 @@ plugin "usage" {
   }
   config {
     prices = {
-      "openai/m" = { input = 1000, output = 2000 }
+      "local/m" = { input = 1000, output = 2000 }
     }
   }
 }

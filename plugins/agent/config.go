@@ -14,6 +14,7 @@ import (
 const configSchema = `{"type":"object","additionalProperties":false,"properties":{
 	"provider":{"enum":["","openai","anthropic"],"description":"the wire format; every server that speaks one of them works"},
 	"base_url":{"type":"string","description":"of the model server; empty: the provider's own"},
+	"usage_provider":{"type":"string","maxLength":200,"description":"whose prices hold, for plugin usage; empty: what base_url says"},
 	"model":{"type":"string","description":"empty: none, and only slash commands work"},
 	"models":{"type":"array","items":{"type":"string"},"description":"that a message may choose besides model"},
 	"key_secret":{"type":"string","description":"name of the granted secret with the key; default: OPENAI_API_KEY or ANTHROPIC_API_KEY"},
@@ -32,6 +33,7 @@ const configSchema = `{"type":"object","additionalProperties":false,"properties"
 type config struct {
 	Provider        string            `json:"provider"`
 	BaseURL         string            `json:"base_url"`
+	UsageProvider   string            `json:"usage_provider"`
 	Model           string            `json:"model"`
 	Models          []string          `json:"models"`
 	KeySecret       string            `json:"key_secret"`
@@ -108,6 +110,7 @@ func (c *config) withDefaults() {
 			c.KeySecret = "ANTHROPIC_API_KEY"
 		}
 	}
+	c.UsageProvider = cmp.Or(c.UsageProvider, seller(c.Provider, c.BaseURL))
 	c.ContextWindow = cmp.Or(c.ContextWindow, defaultWindow)
 	c.Personality = cmp.Or(c.Personality, defaultPersonality)
 	c.Limits.Steps = cmp.Or(c.Limits.Steps, defaultSteps)

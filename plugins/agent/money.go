@@ -25,7 +25,7 @@ func (t *turn) reserve(ctx context.Context, n int) (reservation string, err erro
 		return "", nil
 	}
 	id := usageID(t.task, n)
-	sub := t.child("usage.reserve", map[string]any{"id": id, "model": cmp.Or(t.in.Model, t.Model), "provider": t.Provider, "session": t.session.ID,
+	sub := t.child("usage.reserve", map[string]any{"id": id, "model": cmp.Or(t.in.Model, t.Model), "provider": t.UsageProvider, "session": t.session.ID,
 		"input_tokens": t.estimate(t.request()), "output_tokens": cmp.Or(t.MaxOutputTokens, outputReserve)}, moneyTimeout)
 	out, err := sdk.RunAll(ctx, t.host, fmt.Sprintf("reserve %d", n), []sdk.Submission{sub})
 	switch {
@@ -69,7 +69,7 @@ func (t *turn) recordUsage(ctx context.Context, n int, reservation string, r rou
 // publishUsage publishes usage.recorded. An id counts once. Without a grant it does
 // nothing.
 func (t *turn) publishUsage(ctx context.Context, id, reservation string, r round) error {
-	data := map[string]any{"id": id, "model": r.Model, "provider": t.Provider, "input_tokens": r.Usage.InputTokens, "output_tokens": r.Usage.OutputTokens,
+	data := map[string]any{"id": id, "model": r.Model, "provider": t.UsageProvider, "input_tokens": r.Usage.InputTokens, "output_tokens": r.Usage.OutputTokens,
 		"cached_tokens": r.Usage.CachedTokens, "session": t.session.ID, "task": t.task.ID, "kind": t.task.Kind}
 	if reservation != "" {
 		data["reservation"] = reservation
@@ -95,7 +95,7 @@ func (t *turn) price(ctx context.Context) error {
 	}
 	calls := []any{}
 	for _, r := range t.rounds {
-		calls = append(calls, map[string]any{"model": r.Model, "provider": t.Provider, "input_tokens": r.Usage.InputTokens,
+		calls = append(calls, map[string]any{"model": r.Model, "provider": t.UsageProvider, "input_tokens": r.Usage.InputTokens,
 			"output_tokens": r.Usage.OutputTokens, "cached_tokens": r.Usage.CachedTokens})
 	}
 	out, err := sdk.RunAll(ctx, t.host, "cost", []sdk.Submission{t.child("usage.cost", map[string]any{"calls": calls}, moneyTimeout)})
