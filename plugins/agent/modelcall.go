@@ -41,12 +41,16 @@ type replyParser interface {
 }
 
 const (
-	maxTries   = 4
+	// maxTries bounds the requests of a call in a task's first attempt. In a later one
+	// a call is made once: the task's own retries, which people see and which hold
+	// nothing, go on from there. So a dead server gets 3 + 4 requests with the default
+	// max_attempts of 5.
+	maxTries   = 3
 	maxForms   = 2                      // other forms of a request that are tried
 	firstDelay = 500 * time.Millisecond // doubles with each try
 	// longestWait is the most time between two tries here. A server that wants more
 	// is left to the task's own retries, which hold nothing while they wait.
-	longestWait   = 30 * time.Second
+	longestWait   = 5 * time.Second
 	maxErrorBody  = 64 << 10
 	headerSlack   = time.Second // by which the host's own limit is longer than ours
 	capabilityFix = `add "%s" to http in the grant of plugin "agent" in config.hcl`
@@ -116,7 +120,11 @@ func (c *modelClient) key(ctx context.Context, host sdk.Host) (string, error) {
 // another, and after how long.
 func (c *modelClient) again(ctx context.Context, err error, try int) (time.Duration, bool) {
 	e := sdk.AsError(err)
-	if !e.Retryable || try >= maxTries || errors.Is(err, errIdle) {
+	tries := maxTries
+	if task := sdk.TaskFrom(ctx); task != nil && task.Attempt > 1 {
+		tries = 1
+	}
+	if !e.Retryable || try >= tries || errors.Is(err, errIdle) {
 		return 0, false
 	}
 	// Between half and all of it, so that clients that failed together do not come

@@ -146,7 +146,7 @@ func TestRetries(t *testing.T) {
 		"at once":                {[]answer{hi}, 1, "Hi", "", nil, 0},
 		"500 and 503":            {[]answer{status(500, ""), busy, hi}, 3, "Hi", "", []time.Duration{375 * time.Millisecond, 750 * time.Millisecond}, 0},
 		"529":                    {[]answer{status(529, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`), hi}, 2, "Hi", "", nil, 0},
-		"always 500":             {[]answer{busy}, 4, "", sdk.CodeUnavailable, nil, 0},
+		"always 500":             {[]answer{busy}, 3, "", sdk.CodeUnavailable, nil, 0},
 		"hangs up":               {[]answer{status(200, "").then(hangUp), hi}, 2, "Hi", "", nil, 0},
 		"hangs up at once":       {[]answer{func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, hi}, 2, "Hi", "", nil, 0},
 		"ends before a token":    {[]answer{stream(": hello\n\n"), hi}, 2, "Hi", "", nil, 0},
@@ -159,6 +159,7 @@ func TestRetries(t *testing.T) {
 		"429 with a reset": {[]answer{status(429, "", "x-ratelimit-reset-requests", "20ms", "x-ratelimit-remaining-requests", "5",
 			"x-ratelimit-reset-tokens", "4s", "x-ratelimit-remaining-tokens", "0"), hi}, 2, "Hi", "", []time.Duration{4500 * time.Millisecond}, 0},
 		"503 with Retry-After": {[]answer{status(503, "", "Retry-After", "1"), hi}, 2, "Hi", "", []time.Duration{1125 * time.Millisecond}, 0},
+		"429 for a while":      {[]answer{status(429, "", "Retry-After", "6"), hi}, 1, "", sdk.CodeRateLimited, nil, 6 * time.Second},
 		"429 for a long time":  {[]answer{status(429, "", "Retry-After", "600"), hi}, 1, "", sdk.CodeRateLimited, nil, 10 * time.Minute},
 		"no credit":            {[]answer{status(429, `{"error":{"code":"insufficient_quota","message":"pay"}}`), hi}, 1, "", sdk.CodeUnavailable, nil, 0},
 		"400":                  {[]answer{status(400, `{"error":"bad"}`), hi}, 1, "", sdk.CodeInvalid, nil, 0},
@@ -181,6 +182,33 @@ func TestRetries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that is down gets a few requests more with each attempt of the turn, and
+// then the turn ends with an error that says what is wrong and may be tried again.
+func TestDeadServer(t *testing.T) {
+	s := serveFaults(t, status(503, `{"error":{"message":"no model is loaded"}}`))
+	w := setup(t, fmt.Sprintf(`{"model":"m","base_url":%q}`, s.URL+"/v1"))
+	client, err := newModel(modelConfig{BaseURL: s.URL + "/v1", Model: "m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.(*modelClient).wait = func(context.Context, time.Duration) error { return nil }
+	w.agent.model = client
+	task := w.task("chat", `{"session":"s","message":"hi"}`)
+	for task.Attempt = 1; task.Attempt <= task.MaxAttempts; task.Attempt++ {
+		w.rerun()
+		if _, err = w.handle(t.Context(), task); err == nil {
+			t.Fatal("no error")
+		}
+		if n := len(s.requests()); n != maxTries+task.Attempt-1 {
+			t.Errorf("after attempt %d: %d requests", task.Attempt, n)
+		}
+	}
+	if e := sdk.AsError(err); e.Code != sdk.CodeUnavailable || !e.Retryable || !strings.Contains(e.Message, "no model is loaded") {
+		t.Errorf("%+v", e)
+	}
+	w.wantKept("s", "user: hi")
 }
 
 // What a server says becomes an error that says what to set, and never the key.
@@ -235,7 +263,7 @@ func TestUnreachable(t *testing.T) {
 	s := httptest.NewServer(nil)
 	s.Close()
 	got := ask(t.Context(), t, modelConfig{BaseURL: s.URL}, sdktest.NewHost(), Request{}, nil)
-	if sdk.CodeOf(got.err) != sdk.CodeUnavailable || !strings.Contains(got.err.Error(), "is it running") || len(got.waits) != 3 {
+	if sdk.CodeOf(got.err) != sdk.CodeUnavailable || !strings.Contains(got.err.Error(), "is it running") || len(got.waits) != 2 {
 		t.Errorf("after %d waits: %v", len(got.waits), got.err)
 	}
 	host := sdktest.NewHost()
