@@ -1,13 +1,14 @@
 # The configuration of Nagatha Runtime. Every setting is here; what is commented
 # out shows its default. Paths are relative to this file. It needs no environment
 # variable; env("NAME"), env("NAME", "default") and file("path") read values from
-# elsewhere. Check a change with: nagatha-runtime -config config.hcl -check
+# elsewhere (an empty variable counts as none where there is a default). Check a change
+# with: nagatha-runtime -config config.hcl -check
 
 # Everything that is kept: the database, the admin token, compiled modules.
 data_dir = "data"
 
 log {
-  # level  = "info" # debug, info, warn, error
+  level = env("LOG_LEVEL", "info") # debug, info, warn, error
   # format = "text" # or "json"
 }
 

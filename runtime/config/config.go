@@ -303,7 +303,7 @@ func (c *checker) file(cfg *Config, f *fileBlock) {
 	cfg.DataDir = c.path(f.DataDir, "data")
 	cfg.Log = Log{Level: "info", Format: "text"}
 	if b := f.Log; b != nil {
-		cfg.Log.Level = c.oneOf(b.Level, "info", "debug", "info", "warn", "error")
+		cfg.Log.Level = c.level(b.Level)
 		cfg.Log.Format = c.oneOf(b.Format, "text", "text", "json")
 	}
 	if f.Server == nil {

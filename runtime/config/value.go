@@ -149,6 +149,20 @@ func (c *checker) oneOf(e hcl.Expression, otherwise string, known ...string) str
 	return s
 }
 
+// level is the least level of the log. Other programs spell the names otherwise, and
+// LOG_LEVEL is often shared with them.
+func (c *checker) level(e hcl.Expression) string {
+	known := []string{"debug", "info", "warn", "error"}
+	s := strings.ToLower(c.text(e, "info"))
+	if other, ok := map[string]string{"warning": "warn", "critical": "error", "fatal": "error"}[s]; ok {
+		s = other
+	}
+	if !slices.Contains(known, s) {
+		c.bad(e.Range(), "unknown value", "%s", suggest(s, known))
+	}
+	return s
+}
+
 func (c *checker) duration(e hcl.Expression, otherwise, least, most time.Duration) time.Duration {
 	v, ok := c.value(e, cty.String, "a duration in quotes, such as \"30s\" or \"1h30m\"")
 	if !ok {
@@ -294,7 +308,8 @@ func functions(dir string) *hcl.EvalContext {
 			if len(args) > 2 {
 				return cty.NilVal, function.NewArgErrorf(2, "env takes a name and a default")
 			}
-			if v, ok := os.LookupEnv(args[0].AsString()); ok {
+			// A variable that is empty is as good as none where there is a default.
+			if v, ok := os.LookupEnv(args[0].AsString()); ok && (v != "" || len(args) == 1) {
 				return cty.StringVal(v), nil
 			}
 			if len(args) == 2 {
