@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +17,8 @@ import (
 type feed struct {
 	b    []byte
 	n    int
-	got  int
+	got  atomic.Int64 // results that are still to come
 	done chan struct{}
-	out  []byte
 }
 
 func (f *feed) Recv() (wire.Message, error) {
@@ -30,13 +30,9 @@ func (f *feed) Recv() (wire.Message, error) {
 	return wire.DecodeToPlugin(append([]byte(nil), f.b...))
 }
 func (f *feed) Send(m wire.Message) error {
-	b, err := wire.Append(f.out[:0], m)
-	f.out = b
-	if _, ok := m.(*wire.Result); ok {
-		f.got--
-		if f.got == 0 {
-			close(f.done)
-		}
+	_, err := wire.Append(nil, m)
+	if _, ok := m.(*wire.Result); ok && f.got.Add(-1) == 0 {
+		close(f.done)
 	}
 	return err
 }
@@ -48,7 +44,8 @@ func BenchmarkLoop(b *testing.B) {
 	m := &wire.Task{Run: 1, Deadline: now.Add(time.Hour), Task: sdk.Task{ID: "tsk_01jdabcdefghijklmnopqrstuv", Kind: "demo.echo", Queue: "default", Payload: json.RawMessage(`{"data":"` + strings.Repeat("x", 245) + `"}`), Life: 1, Attempt: 1, MaxAttempts: 5, CreatedAt: now, RunAt: now, StartedAt: now, Timeout: sdk.Duration(time.Minute)}}
 	enc, _ := wire.Append(nil, m)
 	p := sdk.New(sdk.Info{Name: "demo", Version: "1"}, sdk.Func(sdk.HandlerInfo{Kind: "demo.echo"}, func(_ context.Context, _ sdk.Host, in json.RawMessage) (json.RawMessage, error) { return in, nil }))
-	f := &feed{b: enc, n: b.N, got: b.N, done: make(chan struct{})}
+	f := &feed{b: enc, n: b.N, done: make(chan struct{})}
+	f.got.Store(int64(b.N))
 	b.ResetTimer()
 	if err := Loop(p, f); err != nil {
 		b.Fatal(err)
