@@ -52,6 +52,9 @@ const (
 
 // Recv implements wire.Conn.
 func (g *guest) Recv() (wire.Message, error) {
+	// Let what the last message started run, and perhaps finish: then there is nothing
+	// to ask for, and the goroutine's memory is used again.
+	runtime.Gosched()
 	wait := int32(0)
 	for {
 		n := hostRecv(unsafe.Pointer(&g.buf[0]), uint32(len(g.buf)), g.timeout(&wait))
@@ -87,9 +90,6 @@ func (g *guest) Recv() (wire.Message, error) {
 			}
 		}
 		g.mu.Unlock()
-		// Let what the last message started run, and finish: a goroutine that is
-		// never let keeps its memory.
-		runtime.Gosched()
 		return m, nil
 	}
 }
