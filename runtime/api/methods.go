@@ -175,6 +175,9 @@ func (c *conn) listTasks(req *request) {
 	p := req.params
 	f := taskFilter(p)
 	f.Limit, f.Cursor = p.number("limit"), p.text("cursor")
+	if _, ok := p.raw("limit"); ok && f.Limit == 0 { // which would be the default
+		p.fail("limit", "want 1 to 1000, not 0")
+	}
 	if err := p.err(); err != nil {
 		c.reply(req, nil, err)
 		return

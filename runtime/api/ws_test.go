@@ -165,6 +165,7 @@ func TestMethods(t *testing.T) {
 	}
 	c.fails("task.list", `{"state":["nope"]}`, "invalid", -32602)
 	c.fails("task.list", `{"limit":1001}`, "invalid", -32602)
+	c.fails("task.list", `{"limit":0}`, "invalid", -32602)
 	c.fails("task.list", `{"cursor":"garbage!"}`, "bad_cursor", -32010)
 
 	c.call("task.submit", `{"kind":"bench.block","subscribe":true}`, &s)
