@@ -2,6 +2,11 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -90,5 +95,167 @@ func TestCloseDuringWake(t *testing.T) {
 			cancel.Wait()
 			<-closed
 		})
+	}
+}
+
+// drainWatch reads a watch to its end, limit notices at a time.
+func (e *engine) drainWatch(req runtime.WatchRequest, limit int) (methods []string, events []runtime.Notice) {
+	e.Helper()
+	news := make(chan struct{}, 1)
+	w, err := e.Watch(e.Context(), req, func() {
+		select {
+		case news <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		e.Fatal(err)
+	}
+	defer w.Close()
+	for {
+		notices, err := w.Next(e.Context(), limit)
+		for _, n := range notices {
+			methods = append(methods, n.Method)
+			if n.Method == "event" {
+				events = append(events, n)
+			}
+		}
+		if err == io.EOF {
+			return methods, events
+		}
+		if err != nil {
+			e.Fatal(err)
+		}
+		if len(notices) == 0 {
+			select {
+			case <-news:
+			case <-time.After(time.Minute):
+				e.Fatalf("no end after %v", methods)
+			}
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	e := setup(t, runtime.Config{}, handler("t.steps", func(_ context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		for i := range 20 {
+			h.Progress(float64(i), 20, "")
+			h.Output("out", fmt.Appendf(nil, "%d ", i))
+		}
+		return nil, nil
+	}))
+	for _, limit := range []int{1, 2, 3, 44, 64} { // 44 is all of them: a full last page
+		id := e.submit(sdk.Submission{Kind: "t.steps"}).ID
+		methods, events := e.drainWatch(runtime.WatchRequest{Task: id}, limit)
+		if methods[0] != "snapshot" || slices.Index(methods, "live") < 0 || len(events) != 44 {
+			t.Errorf("limit %d: %d events, %v", limit, len(events), methods)
+		}
+		for i, n := range events {
+			if n.Entry.Task.Seq != int64(i+1) {
+				t.Fatalf("limit %d: event %d has seq %d", limit, i+1, n.Entry.Task.Seq)
+			}
+		}
+		// From each cursor the rest follows.
+		for _, i := range []int{0, 17, 43} {
+			_, rest := e.drainWatch(runtime.WatchRequest{Task: id, From: events[i].Cursor}, limit)
+			if len(rest) != 43-i || len(rest) > 0 && rest[0].Entry.Task.Seq != int64(i+2) {
+				t.Errorf("limit %d: %d events after the %dth", limit, len(rest), i+1)
+			}
+		}
+		if _, last := e.drainWatch(runtime.WatchRequest{Task: id, Last: 5}, limit); len(last) != 5 || last[0].Entry.Task.Seq != 40 {
+			t.Errorf("limit %d: last 5: %d", limit, len(last))
+		}
+		if _, only := e.drainWatch(runtime.WatchRequest{Task: id, Types: []string{sdk.EventQueued}}, limit); len(only) != 1 {
+			t.Errorf("limit %d: by type: %d", limit, len(only))
+		}
+		if methods, now := e.drainWatch(runtime.WatchRequest{Task: id, From: "now"}, limit); len(now) != 0 || !slices.Equal(methods, []string{"snapshot", "live"}) {
+			t.Errorf("limit %d: from now: %v", limit, methods)
+		}
+	}
+}
+
+func TestWatchCoalesces(t *testing.T) {
+	e := setup(t, runtime.Config{}, handler("t.steps", func(_ context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		for i := range 9 {
+			h.Progress(float64(i), 9, "")
+		}
+		h.Output("a", []byte("x"))
+		h.Output("a", []byte("y"))
+		h.Output("b", []byte("z"))
+		return nil, nil
+	}))
+	id := e.wait(e.submit(sdk.Submission{Kind: "t.steps"}).ID).ID
+	_, events := e.drainWatch(runtime.WatchRequest{Task: id, Coalesce: true}, 64)
+	var got []string
+	for _, n := range events {
+		got = append(got, fmt.Sprintf("%d-%d %s", n.FromSeq, n.Entry.Task.Seq, n.Entry.Task.Data))
+	}
+	want := []string{`0-1 {}`, `0-2 {}`, "", `4-12 {"progress":8,"total":9,"message":""}`, `13-14 {"stream":"a","offset":0,"text":"xy"}`,
+		`0-15 {"stream":"b","offset":0,"text":"z"}`, `0-16 {"result":null}`}
+	want[2] = got[2]
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestWatchTopicsAndGaps(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo)
+	first := e.wait(e.submit(sdk.Submission{Kind: "t.echo"}).ID)
+	read := func(req runtime.WatchRequest) (*runtime.Watch, []runtime.Notice) {
+		t.Helper()
+		w, err := e.Watch(t.Context(), req, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.Close)
+		var all []runtime.Notice
+		for {
+			n, err := w.Next(t.Context(), 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all = append(all, n...); len(n) == 0 {
+				return w, all
+			}
+		}
+	}
+	for topic, want := range map[string]int{"kind.t.echo": 4, "kind.t.*": 4, "queue.default": 4, "task." + first.ID: 4, "kind.other.*": 0, "event.>": 0} {
+		if _, got := read(runtime.WatchRequest{Topics: []string{topic}, From: "start"}); len(got) != want {
+			t.Errorf("%s: %d notices, want %d", topic, len(got), want)
+		}
+	}
+	_, all := read(runtime.WatchRequest{Topics: []string{"kind.>"}, From: "start"})
+	if _, rest := read(runtime.WatchRequest{Topics: []string{"kind.>"}, From: all[1].Cursor}); len(rest) != 2 {
+		t.Errorf("after the second: %d", len(rest))
+	}
+	if _, last := read(runtime.WatchRequest{Topics: []string{"kind.>"}, Last: 3}); len(last) != 3 || last[0].Entry.Task.Seq != 2 {
+		t.Errorf("last 3: %d", len(last))
+	}
+	if _, err := e.Publish(t.Context(), []sdk.Event{{Type: "demo.ping"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := read(runtime.WatchRequest{Topics: []string{"event.demo.*"}, From: "start"}); len(got) != 1 || got[0].Entry.Event.Type != "demo.ping" {
+		t.Errorf("events: %+v", got)
+	}
+
+	// History that is gone is never silent.
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	if err := e.store.Backup(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	e.stop()
+	e = open(t, backup, runtime.Config{}, echo)
+	if w, got := read(runtime.WatchRequest{Topics: []string{"kind.>"}, From: all[1].Cursor}); w.Recovered() || got[0].Method != "gap" || len(got) != 5 {
+		t.Errorf("another history: %v, %+v", w.Recovered(), got)
+	}
+	methods, events := e.drainWatch(runtime.WatchRequest{Task: first.ID, From: all[1].Cursor}, 10)
+	if !slices.Equal(methods[:2], []string{"gap", "snapshot"}) || len(events) != 4 {
+		t.Errorf("another history of a task: %v", methods)
+	}
+	for _, bad := range []runtime.WatchRequest{{}, {Task: "a", Topics: []string{"kind.x"}}, {Topics: []string{"x.y"}}, {Topics: []string{">"}},
+		{Topics: []string{"kind.a..b"}}, {Task: first.ID, From: "nonsense"}, {Task: first.ID, Last: -1}, {Task: "tsk_none"}} {
+		if _, err := e.Watch(t.Context(), bad, func() {}); sdk.CodeOf(err) == "" {
+			t.Errorf("%+v: %v", bad, err)
+		}
 	}
 }
