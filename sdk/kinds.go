@@ -12,6 +12,9 @@ const OpKindsList = "kinds.list"
 // KindsReply is the reply of [OpKindsList].
 type KindsReply struct {
 	Kinds []KindInfo `json:"kinds"`
+	// Loading says that the runtime has started just now and still loads plugins: more
+	// kinds may become known, and more of them available, within seconds.
+	Loading bool `json:"loading,omitempty"`
 }
 
 // KindInfo describes a kind of any plugin to one that may submit it.

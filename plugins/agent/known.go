@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -16,38 +17,80 @@ import (
 type known struct {
 	mu    sync.Mutex
 	said  string // the reply of kinds.list
-	kinds []sdk.KindInfo
+	reply sdk.KindsReply
 
 	key   string // what tools was made of
 	tools *toolset
 }
 
-// kindsList is what [sdk.Kinds] returns, and the reply that it is made of.
-func (k *known) kindsList(ctx context.Context, host sdk.Host) ([]sdk.KindInfo, string, error) {
+// kindsList is the reply of kinds.list, and what it was read from. What is not granted
+// is nothing.
+func (k *known) kindsList(ctx context.Context, host sdk.Host) (r sdk.KindsReply, said string, err error) {
 	b, err := host.Call(ctx, sdk.OpKindsList, []byte("{}"))
 	if err != nil {
-		return nil, "", err
+		if sdk.CodeOf(err) == sdk.CodeCapabilityDenied {
+			err = nil
+		}
+		return r, "", err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if said := string(b); said != k.said {
-		var r sdk.KindsReply
 		if err := json.Unmarshal(b, &r); err != nil {
-			return nil, "", sdk.Errorf(sdk.CodeInternal, "kinds: %v", err)
+			return r, "", sdk.Errorf(sdk.CodeInternal, "kinds: %v", err)
 		}
-		k.said, k.kinds = said, r.Kinds
+		k.said, k.reply = said, r
 	}
-	return k.kinds, k.said, nil
+	return k.reply, k.said, nil
+}
+
+const (
+	loadingTime = 20 * time.Second // that a turn waits for plugins
+	loadingLook = 50 * time.Millisecond
+)
+
+// findKinds finds out what the turn may submit. Right after the runtime's start it
+// waits for plugins that are still being loaded, or else the model would not be told
+// of their tools.
+func (t *turn) findKinds(ctx context.Context) error {
+	began := time.Now()
+	for looks := 0; ; looks++ {
+		r, said, err := t.known.kindsList(ctx, t.host)
+		if err != nil {
+			return err
+		}
+		t.kinds, t.kindsSaid = r.Kinds, said
+		if !r.Loading || !t.needsOthers() || time.Since(began) >= loadingTime {
+			return nil
+		}
+		if looks == 0 {
+			t.activity(slog.LevelInfo, "plugins are being loaded", "model")
+		}
+		if err := pause(ctx, loadingLook); err != nil {
+			return err
+		}
+	}
+}
+
+// needsOthers reports whether the turn is about what other plugins do.
+func (t *turn) needsOthers() bool {
+	name, _, _ := strings.Cut(strings.TrimSpace(t.in.Message), " ")
+	switch strings.ToLower(name) {
+	case "/tools", "/tool", "/usage", "/memory", "/remind":
+		return true
+	}
+	return !strings.HasPrefix(name, "/") && t.start.Missing == ""
 }
 
 // loadTools finds the turn's tools; mcp is what mcp.list_tools returned, or nil.
 func (t *turn) loadTools(ctx context.Context, mcp json.RawMessage) error {
 	kinds, said := t.kinds, t.kindsSaid
 	if said == "" { // the turn goes on after a crash
-		var err error
-		if kinds, said, err = t.known.kindsList(ctx, t.host); err != nil && sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
+		r, again, err := t.known.kindsList(ctx, t.host)
+		if err != nil {
 			return err
 		}
+		kinds, said = r.Kinds, again
 	}
 	var servers struct {
 		Tools []mcpTool `json:"tools"`

@@ -102,9 +102,8 @@ func (a *agent) chat(ctx context.Context, host sdk.Host, in chatRequest) (chatRe
 	var err error
 	t.start, err = sdk.Step(ctx, host, "start", func(ctx context.Context) (started, error) {
 		s := started{At: sdk.Now(), Missing: a.missing(ctx, host)}
-		var err error
-		t.kinds, t.kindsSaid, err = a.known.kindsList(ctx, host)
-		if err != nil && sdk.CodeOf(err) != sdk.CodeCapabilityDenied {
+		t.start = s
+		if err := t.findKinds(ctx); err != nil {
 			return s, err
 		}
 		for _, k := range t.kinds {

@@ -34,7 +34,7 @@ func (e *engineHost) Call(_ context.Context, op string, _ []byte) ([]byte, error
 func newGuard(t *testing.T, grant Grant) (*guard, *engineHost, *[]Audit) {
 	t.Helper()
 	var audits []Audit
-	h := &Host{cfg: Config{Audit: func(a Audit) { audits = append(audits, a) }}}
+	h := &Host{loaded: make(chan struct{}), cfg: Config{Audit: func(a Audit) { audits = append(audits, a) }}}
 	inner := &engineHost{}
 	p := &plugin{host: h, cfg: Plugin{Name: "test", Grant: grant}}
 	g := &guard{Host: inner, task: &sdk.Task{ID: "tsk_1"},
@@ -101,6 +101,16 @@ func TestKindsAreThoseOfTheGrant(t *testing.T) {
 	got, err := sdk.Kinds(t.Context(), g)
 	if err != nil || len(got) != 2 || got[0].Kind != "demo.echo" || !got[0].ReadOnly || !got[0].Available || got[1].Kind != "memory.set" {
 		t.Errorf("%+v, %v", got, err)
+	}
+	for _, loading := range []bool{true, false} {
+		if !loading {
+			close(g.version.plugin.host.loaded)
+		}
+		b, err := g.Call(t.Context(), sdk.OpKindsList, []byte("{}"))
+		var r sdk.KindsReply
+		if err := errors.Join(err, json.Unmarshal(b, &r)); err != nil || r.Loading != loading {
+			t.Errorf("loading %v, want %v: %v", r.Loading, loading, err)
+		}
 	}
 }
 

@@ -179,7 +179,8 @@ func taskKinds(grant Grant, request []byte) (string, bool) {
 	return q.Tasks[0].Kind, true
 }
 
-// kindsList leaves out what the plugin may not submit.
+// kindsList leaves out what the plugin may not submit, and says whether there may be
+// more soon.
 func kindsList(g *guard, ctx context.Context, request []byte) ([]byte, error) {
 	b, err := g.Host.Call(ctx, sdk.OpKindsList, request)
 	if err != nil {
@@ -191,6 +192,11 @@ func kindsList(g *guard, ctx context.Context, request []byte) ([]byte, error) {
 	}
 	grant := g.version.plugin.cfg.Grant
 	all.Kinds = slices.DeleteFunc(all.Kinds, func(k sdk.KindInfo) bool { return !grant.submits(k.Kind) })
+	select {
+	case <-g.version.plugin.host.loaded:
+	default:
+		all.Loading = true
+	}
 	return json.Marshal(all)
 }
 

@@ -31,6 +31,7 @@ type Host struct {
 	Answer    func(op string, request json.RawMessage) (any, error)
 	Submitted []sdk.Submission
 	Kinds     []sdk.KindInfo             // what kinds.list tells
+	Loading   func() bool                // whether it says that there may be more soon; nil: no
 	Steps     map[string]json.RawMessage // recorded values, by name and occurrence ("step 1#1")
 	Now       func() sdk.Time
 
@@ -123,7 +124,8 @@ func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, err
 	case sdk.OpSubmit, sdk.OpRun, sdk.OpAwait, sdk.OpApprove:
 		return h.operation(op, request)
 	case sdk.OpKindsList:
-		return json.Marshal(sdk.KindsReply{Kinds: append([]sdk.KindInfo{}, h.Kinds...)})
+		loading := h.Loading != nil && h.Loading()
+		return json.Marshal(sdk.KindsReply{Kinds: append([]sdk.KindInfo{}, h.Kinds...), Loading: loading})
 	case sdk.OpHTTPStart, sdk.OpHTTPRead, sdk.OpHTTPClose:
 		return h.http(ctx, op, request)
 	}
