@@ -22,7 +22,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -75,22 +74,6 @@ type ServerLimits struct {
 	RequestsPerSecond       int
 	Connections, Anonymous  int
 	Heartbeat               time.Duration
-}
-
-// Queue is a lane with its own concurrency.
-type Queue struct {
-	Name           string
-	Concurrency    int
-	Depth          int // 0: no cap
-	KeyConcurrency int
-	Rate, KeyRate  Rate
-}
-
-// Rate is N starts in a Period; the zero Rate does not limit.
-type Rate struct {
-	N      int
-	Period time.Duration
-	Burst  int // 0: the runtime's default
 }
 
 // Plugin says what to load and what it may do.
@@ -147,91 +130,6 @@ type Retry struct {
 	Backoff     time.Duration
 	MaxBackoff  time.Duration
 }
-
-// The blocks as they stand in the file.
-type (
-	fileBlock struct {
-		DataDir   hcl.Expression  `hcl:"data_dir,optional"`
-		Log       *logBlock       `hcl:"log,block"`
-		Server    *serverBlock    `hcl:"server,block"`
-		Metrics   *metricsBlock   `hcl:"metrics,block"`
-		Compat    *compatBlock    `hcl:"compat,block"`
-		Store     *kindBlock      `hcl:"store,block"`
-		Bus       *kindBlock      `hcl:"bus,block"`
-		Queues    []queueBlock    `hcl:"queue,block"`
-		Plugins   []pluginBlock   `hcl:"plugin,block"`
-		Schedules []scheduleBlock `hcl:"schedule,block"`
-		Limits    *limitsBlock    `hcl:"limits,block"`
-		Retention *retentionBlock `hcl:"retention,block"`
-		Retry     *retryBlock     `hcl:"retry,block"`
-	}
-	logBlock struct {
-		Level  hcl.Expression `hcl:"level,optional"`
-		Format hcl.Expression `hcl:"format,optional"`
-	}
-	serverBlock struct {
-		Listen         hcl.Expression     `hcl:"listen,optional"`
-		InsecureListen hcl.Expression     `hcl:"insecure_listen,optional"`
-		AllowedHosts   hcl.Expression     `hcl:"allowed_hosts,optional"`
-		AllowedOrigins hcl.Expression     `hcl:"allowed_origins,optional"`
-		Limits         *serverLimitsBlock `hcl:"limits,block"`
-	}
-	serverLimitsBlock struct {
-		FrameBytes        hcl.Expression `hcl:"frame_bytes,optional"`
-		BodyBytes         hcl.Expression `hcl:"body_bytes,optional"`
-		Subscriptions     hcl.Expression `hcl:"subscriptions,optional"`
-		InFlight          hcl.Expression `hcl:"in_flight,optional"`
-		RequestsPerSecond hcl.Expression `hcl:"requests_per_second,optional"`
-		Connections       hcl.Expression `hcl:"connections,optional"`
-		Anonymous         hcl.Expression `hcl:"anonymous,optional"`
-		Heartbeat         hcl.Expression `hcl:"heartbeat,optional"`
-	}
-	metricsBlock struct {
-		Public hcl.Expression `hcl:"public,optional"`
-	}
-	compatBlock struct {
-		SeedAPI hcl.Expression `hcl:"seed_api,optional"`
-	}
-	kindBlock struct {
-		Kind string    `hcl:"kind,label"`
-		Body hcl.Body  `hcl:",remain"`
-		Def  hcl.Range `hcl:",def_range"`
-	}
-	postgresBlock struct {
-		URL hcl.Expression `hcl:"url,optional"`
-	}
-	queueBlock struct {
-		Name           string         `hcl:"name,label"`
-		Concurrency    hcl.Expression `hcl:"concurrency,optional"`
-		Depth          hcl.Expression `hcl:"depth,optional"`
-		KeyConcurrency hcl.Expression `hcl:"key_concurrency,optional"`
-		Rate           hcl.Expression `hcl:"rate,optional"`
-		Burst          hcl.Expression `hcl:"burst,optional"`
-		KeyRate        hcl.Expression `hcl:"key_rate,optional"`
-		KeyBurst       hcl.Expression `hcl:"key_burst,optional"`
-		Def            hcl.Range      `hcl:",def_range"`
-	}
-	limitsBlock struct {
-		Payload       hcl.Expression `hcl:"payload,optional"`
-		Result        hcl.Expression `hcl:"result,optional"`
-		LogLine       hcl.Expression `hcl:"log_line,optional"`
-		OutputChunk   hcl.Expression `hcl:"output_chunk,optional"`
-		EventsPerTask hcl.Expression `hcl:"events_per_task,optional"`
-		BytesPerTask  hcl.Expression `hcl:"bytes_per_task,optional"`
-		Drain         hcl.Expression `hcl:"drain,optional"`
-	}
-	retentionBlock struct {
-		Completed hcl.Expression `hcl:"completed,optional"`
-		Failed    hcl.Expression `hcl:"failed,optional"`
-		Events    hcl.Expression `hcl:"events,optional"`
-	}
-	retryBlock struct {
-		Timeout     hcl.Expression `hcl:"timeout,optional"`
-		MaxAttempts hcl.Expression `hcl:"max_attempts,optional"`
-		Backoff     hcl.Expression `hcl:"backoff,optional"`
-		MaxBackoff  hcl.Expression `hcl:"max_backoff,optional"`
-	}
-)
 
 // Loader reads files. Its zero value checks everything except what only other
 // rooms can.
@@ -384,64 +282,6 @@ func (c *checker) store(cfg *Config, b *kindBlock) {
 	} else if !strings.HasPrefix(cfg.StoreURL, "postgres://") && !strings.HasPrefix(cfg.StoreURL, "postgresql://") {
 		c.bad(p.URL.Range(), "not a URL of PostgreSQL", "Want postgres://user:password@host:5432/database.")
 	}
-}
-
-func (c *checker) queues(cfg *Config, blocks []queueBlock) {
-	for _, b := range blocks {
-		c.unique(b.Def, "queue", b.Name)
-		if !validName(b.Name) {
-			c.bad(b.Def, "bad name", "Want a lower-case name such as queue \"default\".")
-		}
-		cfg.Queues = append(cfg.Queues, Queue{
-			Name: b.Name, Concurrency: c.num(b.Concurrency, 16, 1, 100_000), Depth: c.num(b.Depth, 0, 1, 1_000_000_000),
-			KeyConcurrency: c.num(b.KeyConcurrency, 1, 1, 100_000),
-			Rate:           c.rate(b.Rate, b.Burst), KeyRate: c.rate(b.KeyRate, b.KeyBurst),
-		})
-	}
-	if !slices.ContainsFunc(cfg.Queues, func(q Queue) bool { return q.Name == "default" }) {
-		cfg.Queues = append([]Queue{{Name: "default", Concurrency: 16, KeyConcurrency: 1}}, cfg.Queues...)
-	}
-}
-
-// grantQueues is a grant's list of queues, which is checked once all are known.
-type grantQueues struct {
-	at   hcl.Expression
-	list []string
-}
-
-func (c *checker) checkGrantQueues(cfg *Config) {
-	var names []string
-	for _, q := range cfg.Queues {
-		names = append(names, q.Name)
-	}
-	for _, g := range c.grantQueues {
-		for _, name := range g.list {
-			if !slices.Contains(names, name) {
-				c.bad(g.at.Range(), fmt.Sprintf("there is no queue %q", name), "%s", suggest(name, names))
-			}
-		}
-	}
-}
-
-// rate reads a rate such as "100/s", and how many may start at once.
-func (c *checker) rate(e, burst hcl.Expression) Rate {
-	text := c.text(e, "")
-	r := Rate{Burst: c.num(burst, 0, 1, 1_000_000)}
-	if text == "" {
-		if given(burst) {
-			c.bad(burst.Range(), "burst without a rate", "Give the rate as well, such as \"100/s\".")
-		}
-		return Rate{}
-	}
-	n, unit, ok := strings.Cut(text, "/")
-	period, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[strings.TrimSpace(unit)]
-	count, err := strconv.Atoi(strings.TrimSpace(n))
-	if !ok || !known || err != nil || count < 1 || count > 1_000_000 {
-		c.bad(e.Range(), "not a rate", "Want a number from 1 to 1000000 per second, minute or hour, such as \"100/s\", \"10/m\" or \"5/h\".")
-		return Rate{}
-	}
-	r.N, r.Period = count, period
-	return r
 }
 
 func (c *checker) limits(cfg *Config, f *fileBlock) {

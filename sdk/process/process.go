@@ -15,7 +15,6 @@
 package process
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,9 +30,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -127,112 +124,6 @@ func (c *Config) resolve() (digest string, err error) {
 		return "", fmt.Errorf("%s has SHA-256 %s, but sha256 pins %s: if the change is yours, pin the new one", path, digest, strings.ToLower(c.SHA256))
 	}
 	return "sha256:" + digest, nil
-}
-
-func (p *Plugin) start(ctx context.Context) error {
-	lines := func(level slog.Level) io.Writer { return &lineWriter{level: level, log: p.cfg.Log} }
-	p.client = goplugin.NewClient(&goplugin.ClientConfig{
-		HandshakeConfig:  handshake,
-		Plugins:          goplugin.PluginSet{pluginName: &bridge{}},
-		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		SkipHostEnv:      true,
-		AutoMTLS:         p.cfg.MTLS,
-		StartTimeout:     p.cfg.StartTimeout,
-		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.cfg.RunDir},
-		Logger:           hclog.NewNullLogger(),
-		Stderr:           lines(slog.LevelWarn), // before the handshake, and what is fatal
-		SyncStdout:       lines(slog.LevelInfo),
-		SyncStderr:       lines(slog.LevelWarn),
-		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
-			grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage))},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			var err error
-			p.proc, err = newSupervised(&p.cfg, cmd.Env)
-			return p.proc, err
-		},
-	})
-	stop := context.AfterFunc(ctx, func() { p.kill() })
-	defer stop()
-	proto, err := p.client.Client()
-	if err != nil {
-		return p.startError(err)
-	}
-	conn, err := proto.Dispense(pluginName)
-	if err != nil {
-		return p.startError(err)
-	}
-	life, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
-	stream, err := conn.(*grpc.ClientConn).NewStream(life, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
-		sessionMethod, grpc.ForceCodecV2(newCodec()))
-	if err != nil {
-		return p.startError(err)
-	}
-	p.sender.out = stream
-	return p.greet(ctx, stream)
-}
-
-// greet waits for the manifest, and then reads on.
-func (p *Plugin) greet(ctx context.Context, stream grpc.ClientStream) error {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.StartTimeout)
-	defer cancel()
-	stop := context.AfterFunc(ctx, p.cancel)
-	m, err := recv(stream)
-	inTime := stop()
-	if err != nil && !inTime {
-		return sdk.Errorf(sdk.CodeTimeout, "no manifest within %s", p.cfg.StartTimeout)
-	}
-	if err != nil {
-		return p.startError(err)
-	}
-	manifest, ok := m.(*wire.Manifest)
-	if !ok {
-		return fmt.Errorf("its first message is %T, not its manifest", m)
-	}
-	if manifest.Version != wire.Version {
-		return fmt.Errorf("it speaks version %d of the conversation, this runtime version %d: build it with the runtime's SDK", manifest.Version, wire.Version)
-	}
-	if err := json.Unmarshal(manifest.Info, &p.info); err != nil {
-		return fmt.Errorf("manifest: %w", err)
-	}
-	if err := p.info.Validate(); err != nil {
-		return fmt.Errorf("manifest: %w", err)
-	}
-	// Connected: the socket's name has served its purpose.
-	if addr := p.client.ReattachConfig(); addr != nil && addr.Addr.Network() == "unix" {
-		_ = os.RemoveAll(filepath.Dir(addr.Addr.String()))
-	}
-	p.reader.Go(func() { p.read(stream) })
-	return nil
-}
-
-// startError adds what the process itself says of why it did not start.
-func (p *Plugin) startError(err error) error {
-	if p.proc == nil || p.proc.cmd.Process == nil {
-		return err
-	}
-	text := err.Error()
-	if line, ok := strings.CutPrefix(text, "Unrecognized remote plugin message: "); ok {
-		line, _, _ = strings.Cut(line, "\n")
-		if line == "" {
-			text = "it ended before its manifest"
-		} else {
-			text = fmt.Sprintf("it printed %.80q instead of a plugin's handshake: is it built with the SDK's serve.Main?", line)
-		}
-	} else if strings.Contains(text, "plugin exited before we could connect") {
-		text = "it ended before its manifest"
-	} else if strings.Contains(text, "timeout while waiting for plugin") {
-		return sdk.Errorf(sdk.CodeTimeout, "no handshake within %s", p.cfg.StartTimeout)
-	}
-	select {
-	case <-p.proc.done:
-		text += "; it " + p.proc.status()
-	case <-time.After(settle):
-	}
-	if t := p.proc.tail.String(); t != "" {
-		text += "; the end of its stderr:\n" + t
-	}
-	return errors.New(text)
 }
 
 // settle is how long the end of a process may lag behind the end of its stream.
@@ -390,36 +281,4 @@ func Sweep(runDir string) error {
 		}
 	}
 	return err
-}
-
-// lineWriter splits what it gets into lines.
-type lineWriter struct {
-	level slog.Level
-	log   func(slog.Level, string)
-
-	mu  sync.Mutex
-	buf []byte
-}
-
-// maxLine is where an endless line is cut.
-const maxLine = 16 << 10
-
-func (w *lineWriter) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.buf = append(w.buf, b...)
-	for {
-		i := bytes.IndexByte(w.buf, '\n')
-		if i < 0 && len(w.buf) < maxLine {
-			return len(b), nil
-		}
-		if i < 0 || i > maxLine {
-			i = maxLine
-		}
-		w.log(w.level, string(w.buf[:i]))
-		if i < len(w.buf) && w.buf[i] == '\n' {
-			i++
-		}
-		w.buf = append(w.buf[:0], w.buf[i:]...)
-	}
 }
