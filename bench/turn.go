@@ -110,7 +110,15 @@ func turn(ctx context.Context, o options, out io.Writer) (err error) {
 	if o.memprofile != "" {
 		defer func() { err = errors.Join(err, writeHeap(o.memprofile)) }()
 	}
-	b := &bed{ctx: ctx, dir: o.dir}
+	dir, err := os.MkdirTemp(o.dir, "turn-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o711); err != nil { // PostgreSQL's user must get through
+		return err
+	}
+	b := &bed{ctx: ctx, dir: dir}
 	if err := all[i].run(b); err != nil {
 		return err
 	}
