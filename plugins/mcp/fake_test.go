@@ -64,7 +64,7 @@ func answer(part string, line []byte) {
 		} else if part == "mute" {
 			return
 		}
-		reply(`{"tools":[{"name":"hello","inputSchema":{"type":"object"}},{"name":"environment","inputSchema":{"type":"object"}},{"name":"big","inputSchema":{"type":"object"}},{"name":"empty","inputSchema":{"type":"object"}},{"name":"refuse","inputSchema":{"type":"object"}},{"name":"garbled","inputSchema":{"type":"object"}},{"name":"strange","inputSchema":{"type":"object"}}]}`)
+		reply(`{"tools":[{"name":"hello","inputSchema":{"type":"object"}},{"name":"environment","inputSchema":{"type":"object"}},{"name":"big","inputSchema":{"type":"object"}},{"name":"empty","inputSchema":{"type":"object"}},{"name":"refuse","inputSchema":{"type":"object"}},{"name":"garbled","inputSchema":{"type":"object"}},{"name":"strange","inputSchema":{"type":"object"}},{"name":"wrong","inputSchema":{"type":"object"}}]}`)
 	case "tools/call":
 		switch {
 		case part == "slow":
@@ -80,6 +80,8 @@ func answer(part string, line []byte) {
 			}
 		case req.Params.Name == "garbled":
 			reply(`{"content":"hello"}`)
+		case req.Params.Name == "wrong":
+			reply(`{"content":[{"type":"text","text":"no such file"}],"isError":true}`)
 		case req.Params.Name == "strange":
 			reply(`{"content":[{"type":"smell","text":"of roses"}]}`)
 		case req.Params.Name == "empty":
