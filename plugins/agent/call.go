@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -122,7 +123,7 @@ func (t *turn) planOne(c toolCall) plan {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(arguments), &object); err != nil || object == nil {
 		p.Refuse = "Not called: the arguments are not a JSON object."
-		if err != nil {
+		if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
 			p.Refuse = fmt.Sprintf("Not called: the arguments are not a JSON object: %v.", err)
 		}
 		return p

@@ -95,6 +95,7 @@ func TestCommands(t *testing.T) {
 	for message, want := range map[string]string{
 		"/tools":                        "demo_ask (ask): Does demo.ask.\ndemo_echo (auto): Does demo.echo.",
 		"/history":                      "Nothing was said yet.",
+		" \n/history ":                  "Nothing was said yet.",
 		"/models":                       "OPENAI_MODEL",
 		"/usage model":                  "model: 2 requests, 10 tokens in, 5 out, $0.500000, 1 of them without a known price\nall: 2 requests",
 		"/memory":                       `"got": {}`,
@@ -118,7 +119,8 @@ func TestCommands(t *testing.T) {
 		t.Errorf("a person's own call is under the same policy; questions %+v", w.asked)
 	}
 	for message, want := range map[string]string{
-		"/nonsense": "/help lists", "/switch nowhere": "no session", "/history x": "/history N", "/tool": "/tools", "/tool nope {}": "no tool",
+		"/nonsense": "/help lists", "/switch nowhere": "no session", "/switch": "want /switch SESSION", "/usage bogus": "day, model, session or kind",
+		"/memory set facts job": "want /memory set SECTION KEY VALUE", "/memory remember": "want /memory remember FACT", "/history x": "/history N", "/tool": "/tools", "/tool nope {}": "no tool",
 		"/tool demo_echo {": "not a JSON object", "/remind": "/remind WHEN TEXT", "/remind soon": "say:", "/memory search x": "load plugin \"memory\"",
 	} {
 		if err := w.refused(id, message); err != nil && !strings.Contains(err.Error(), want) {

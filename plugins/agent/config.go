@@ -16,7 +16,7 @@ const configSchema = `{"type":"object","additionalProperties":false,"properties"
 	"base_url":{"type":"string","description":"of the model server; empty: the provider's own"},
 	"usage_provider":{"type":"string","maxLength":200,"description":"whose prices hold, for plugin usage; empty: what base_url says"},
 	"model":{"type":"string","description":"empty: none, and only slash commands work"},
-	"models":{"type":"array","items":{"type":"string"},"description":"that a message may choose besides model"},
+	"models":{"type":"array","items":{"type":"string"},"description":"that /models shows besides model; a message may name any"},
 	"key_secret":{"type":"string","description":"name of the granted secret with the key; default: OPENAI_API_KEY or ANTHROPIC_API_KEY"},
 	"max_output_tokens":{"type":"integer","minimum":0},
 	"context_window":{"type":"integer","minimum":0,"description":"tokens; 0: 64000"},

@@ -31,6 +31,9 @@ type session struct {
 	TurnBase int    `json:"turn_base,omitempty"`
 	Next     int    `json:"next"` // number of the next message, once no turn is under way
 
+	// Waiting are the tasks that wait until they may speak here.
+	Waiting []string `json:"waiting,omitempty"`
+
 	// TokensPerByte is learnt from what the model server counts.
 	TokensPerByte float64 `json:"tokens_per_byte,omitempty"`
 

@@ -116,7 +116,7 @@ func (a *agent) chat(ctx context.Context, host sdk.Host, in chatRequest) (chatRe
 	if err != nil {
 		return chatResult{}, err
 	}
-	if strings.HasPrefix(in.Message, "/") {
+	if strings.HasPrefix(strings.TrimSpace(in.Message), "/") {
 		return t.command(ctx)
 	}
 	if t.start.Missing != "" {
@@ -150,97 +150,6 @@ func (t *turn) output(stream, text string) {
 	}
 	if text != "" {
 		t.host.Output(stream, []byte(text))
-	}
-}
-
-// sessionID is the one that was asked for, or one that follows from the task.
-func (t *turn) sessionID() string {
-	if t.in.Session != "" {
-		return t.in.Session
-	}
-	return "ses_" + strings.TrimPrefix(t.task.ID, "tsk_")
-}
-
-// locked is how a try to speak in a session ends.
-type locked struct {
-	Busy string `json:"busy,omitempty"` // the task that speaks there
-	Base int    `json:"base"`
-}
-
-// lock waits until the turn is the only one in its session, and keeps the user's
-// message there. Turns of one session take turns: who comes second waits for the
-// first's end, whatever that is, and costs nothing meanwhile.
-func (t *turn) lock(ctx context.Context) error {
-	ended := map[string]bool{}
-	for {
-		got, err := sdk.Step(ctx, t.host, "session", func(ctx context.Context) (locked, error) { return t.tryLock(ctx, ended) })
-		if err != nil {
-			return err
-		}
-		if got.Busy == "" {
-			t.base = got.Base
-			break
-		}
-		busy := sdk.Errorf(sdk.CodeConflict, "task %s speaks in session %s at the moment; wait for it, or cancel it", got.Busy, t.sessionID())
-		if got.Busy == t.task.Parent { // which waits for this one
-			return busy
-		}
-		_, err = sdk.AwaitTask(ctx, t.host, got.Busy)
-		switch code := sdk.CodeOf(err); {
-		case code == sdk.CodeCapabilityDenied:
-			return busy
-		case err != nil && code != sdk.CodeNotFound:
-			return err
-		}
-		ended[got.Busy] = true
-	}
-	s, err := findSession(ctx, t.host, t.sessionID())
-	t.session = s
-	return err
-}
-
-func (t *turn) tryLock(ctx context.Context, ended map[string]bool) (locked, error) {
-	for try := 1; ; try++ {
-		s, err := getSession(ctx, t.host, t.sessionID())
-		if err != nil {
-			return locked{}, err
-		}
-		if s == nil {
-			s = &session{ID: t.sessionID(), CreatedAt: sdk.Now(), Next: 1}
-		}
-		if s.Turn != "" && s.Turn != t.task.ID && !ended[s.Turn] {
-			return locked{Busy: s.Turn}, nil
-		}
-		base := s.Next
-		switch {
-		case s.LastTurn == t.task.ID: // a life of this task before, or this step when it was cut
-			base = s.TurnBase
-			if _, err := deleteMessages(ctx, t.host, s.ID, base); err != nil {
-				return locked{}, err
-			}
-		case s.Turn != "": // it was cut off: its messages stay
-			last, err := lastNumber(ctx, t.host, s.ID, s.TurnBase-1)
-			if err != nil {
-				return locked{}, err
-			}
-			base = last + 1
-		}
-		user := t.userMessage(base)
-		w, err := user.write(s.ID)
-		if err != nil {
-			return locked{}, err
-		}
-		s.Turn, s.LastTurn, s.TurnBase, s.Messages, s.UpdatedAt = t.task.ID, t.task.ID, base, base, sdk.Now()
-		if s.Title == "" {
-			s.Title = titleOf(t.in.Message)
-		}
-		err = s.save(ctx, t.host, w)
-		if err == nil {
-			return locked{Base: base}, nil
-		}
-		if sdk.CodeOf(err) != sdk.CodeConflict || try == maxRaces {
-			return locked{}, err
-		}
 	}
 }
 

@@ -251,51 +251,6 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// TestTurnsTakeTurns: who finds another turn in the session waits for its end.
-func TestTurnsTakeTurns(t *testing.T) {
-	w := setup(t, `{}`)
-	var second map[string]any
-	w.model.say = func(n int, _ Request, on func(Delta)) (Reply, error) { return text(fmt.Sprint("answer ", n), on) }
-	w.chat("s", "one")
-	// Another turn begins, and is cut off in the middle: it never ends by itself.
-	s, err := findSession(t.Context(), w.Host, "s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Turn, s.LastTurn, s.TurnBase = "tsk_other", "tsk_other", 3
-	other := message{ID: "m", N: 3, Role: "user", Text: "other", Task: "tsk_other"}
-	write, _ := other.write("s")
-	if err := s.save(t.Context(), w.Host, write); err != nil {
-		t.Fatal(err)
-	}
-	waited := ""
-	w.Answer = func(op string, request json.RawMessage) (any, error) {
-		if op == sdk.OpAwait {
-			waited = string(request)
-			return sdk.AwaitReply{Outcome: &sdk.Outcome{ID: "tsk_other", State: sdk.StateCancelled}}, nil
-		}
-		return w.answer(op, request)
-	}
-	second = w.chat("s", "two")
-	if !strings.Contains(waited, "tsk_other") || second["response"] != "answer 1" {
-		t.Errorf("waited for %q: %v", waited, second)
-	}
-	w.wantKept("s", "user: one", "assistant: answer 0", "user: other", "user: two", "assistant: answer 1")
-
-	// One that its own parent waits for must not wait for the parent.
-	s, _ = findSession(t.Context(), w.Host, "s")
-	s.Turn = "tsk_parent"
-	if err := s.save(t.Context(), w.Host); err != nil {
-		t.Fatal(err)
-	}
-	task := w.task("chat", `{"session":"s","message":"three"}`)
-	task.Parent = "tsk_parent"
-	w.fresh()
-	if _, err := w.handle(t.Context(), task); sdk.CodeOf(err) != sdk.CodeConflict || !strings.Contains(err.Error(), "tsk_parent") {
-		t.Errorf("%v", err)
-	}
-}
-
 // TestRetriedByHand: another life of a failed turn takes the place of the first.
 func TestRetriedByHand(t *testing.T) {
 	w := setup(t, `{}`)

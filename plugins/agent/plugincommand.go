@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// The commands that another plugin answers.
+
+// answer runs another plugin's kind for a person and returns its result.
+func (t *turn) answer(ctx context.Context, kind string, payload map[string]any) (json.RawMessage, error) {
+	if !t.start.has(kind) {
+		plugin, _, _ := strings.Cut(kind, ".")
+		for _, k := range t.kinds {
+			if k.Kind == kind {
+				return nil, sdk.Permanent(sdk.Errorf(sdk.CodeUnavailable, "plugin %q is not running at the moment: nagatha plugins list says why", plugin))
+			}
+		}
+		return nil, sdk.Permanent(sdk.Errorf(sdk.CodeUnavailable, "%s is not there: load plugin %q, and grant submit %q to plugin \"agent\", in config.hcl", kind, plugin, plugin+".*"))
+	}
+	out, err := sdk.RunAll(ctx, t.host, "", []sdk.Submission{t.child(kind, payload, patience)})
+	if err != nil {
+		return nil, err
+	}
+	return out[0].Result, out[0].Err()
+}
+
+// show is answer, as text.
+func (t *turn) show(ctx context.Context, kind string, payload map[string]any) (string, error) {
+	result, err := t.answer(ctx, kind, payload)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, result, "", "  "); err != nil {
+		return "", err
+	}
+	return cut(b.String(), 32<<10, ""), nil
+}
+
+func (t *turn) showUsage(ctx context.Context, by string) (string, error) {
+	by = cmp.Or(by, "day")
+	if !slices.Contains([]string{"day", "model", "session", "kind"}, by) {
+		return "", sdk.Invalid("message", "want /usage, or /usage with day, model, session or kind")
+	}
+	result, err := t.answer(ctx, "usage.report", map[string]any{"group_by": by})
+	if err != nil {
+		return "", err
+	}
+	type sum struct {
+		Key      string   `json:"key"`
+		Requests int      `json:"requests"`
+		Input    int      `json:"input_tokens"`
+		Output   int      `json:"output_tokens"`
+		CostUSD  *float64 `json:"cost_usd"`
+		Unpriced int      `json:"unpriced_requests"`
+	}
+	var report struct {
+		Rows  []sum `json:"rows"`
+		Total sum   `json:"total"`
+	}
+	if err := json.Unmarshal(result, &report); err != nil {
+		return "", err
+	}
+	report.Total.Key = "all"
+	var b strings.Builder
+	for _, r := range append(report.Rows, report.Total) {
+		fmt.Fprintf(&b, "%s: %d requests, %d tokens in, %d out", cmp.Or(r.Key, "none"), r.Requests, r.Input, r.Output)
+		if r.CostUSD != nil {
+			fmt.Fprintf(&b, ", $%.6f", *r.CostUSD)
+		}
+		if r.Unpriced > 0 {
+			fmt.Fprintf(&b, ", %d of them without a known price", r.Unpriced)
+		}
+		b.WriteByte('\n')
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
+}
+
+// recall shows what is remembered about something.
+func (t *turn) recall(ctx context.Context, query string) (string, error) {
+	result, err := t.answer(ctx, "memory.recall", map[string]any{"query": query})
+	if err != nil {
+		return "", err
+	}
+	var found struct {
+		Facts []memoryRef `json:"facts"`
+	}
+	if err := json.Unmarshal(result, &found); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, f := range found.Facts {
+		fmt.Fprintf(&b, "%s [%s, noted %s] %s\n", f.Fact, cmp.Or(f.Source, "unknown source"), f.RecordedAt.Time().Format(time.DateOnly), f.ID)
+	}
+	if b.Len() == 0 {
+		return "Nothing is remembered about that.", nil
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
+}
+
+func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
+	verb, tail, _ := strings.Cut(rest, " ")
+	tail = strings.TrimSpace(tail)
+	want := map[string]string{"remember": "FACT", "forget": "ID", "recall": "QUERY", "search": "QUERY", "list": "SECTION", "get": "SECTION KEY", "set": "SECTION KEY VALUE", "delete": "SECTION KEY"}[verb]
+	if len(strings.Fields(tail)) < len(strings.Fields(want)) {
+		return "", sdk.Invalid("message", "want /memory %s %s", verb, want)
+	}
+	switch verb {
+	case "":
+		return t.show(ctx, "memory.stats", map[string]any{})
+	case "remember":
+		return t.show(ctx, "memory.remember", map[string]any{"fact": tail, "source": "user"})
+	case "forget":
+		return t.show(ctx, "memory.forget", map[string]any{"id": tail})
+	case "recall":
+		return t.recall(ctx, tail)
+	case "search":
+		return t.show(ctx, "memory.search", map[string]any{"query": tail})
+	case "list":
+		return t.show(ctx, "memory.list", map[string]any{"section": tail})
+	case "get", "set", "delete":
+		section, key, _ := strings.Cut(tail, " ")
+		payload := map[string]any{"section": section}
+		if verb == "set" {
+			var value string
+			key, value, _ = strings.Cut(strings.TrimSpace(key), " ")
+			var v any = value
+			if json.Valid([]byte(value)) {
+				v = json.RawMessage(value)
+			}
+			payload["value"] = v
+		}
+		payload["key"] = strings.TrimSpace(key)
+		if section == "session_state" && t.in.Session != "" {
+			payload["session"] = t.in.Session
+		}
+		return t.show(ctx, "memory."+verb, payload)
+	}
+	return t.recall(ctx, rest)
+}
+
+func (t *turn) remindCommand(ctx context.Context, rest string) (string, error) {
+	switch rest {
+	case "", "help":
+		return "", sdk.Invalid("message", "want /remind WHEN TEXT, such as: /remind in 10 minutes stretch")
+	case "list":
+		return t.show(ctx, "reminders.list", map[string]any{})
+	}
+	result, err := t.answer(ctx, "reminders.create", map[string]any{"say": rest})
+	if err != nil {
+		return "", err
+	}
+	var made struct {
+		Reminder *struct {
+			ID    string   `json:"id"`
+			Text  string   `json:"text"`
+			DueAt sdk.Time `json:"due_at"`
+		} `json:"reminder"`
+	}
+	if err := json.Unmarshal(result, &made); err != nil {
+		return "", err
+	}
+	if made.Reminder == nil {
+		return string(result), nil
+	}
+	return fmt.Sprintf("I will remind you of %q at %s (%s).", made.Reminder.Text, made.Reminder.DueAt, made.Reminder.ID), nil
+}
