@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,35 +46,8 @@ func startAimock(t *testing.T, fixtures string) string {
 		}
 		t.Skipf("SKIPPED: needs Node and npm: %v", err)
 	}
-	cmd := exec.Command("node", aimockCLI, "-p", "0", "-f", fixtures, "--strict")
-	cmd.Env = append(os.Environ(), "AIMOCK_API_KEYS=k1")
-	cmd.SysProcAttr = dieWithParent()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	late := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
-	t.Cleanup(func() {
-		late.Stop()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if _, url, ok := strings.Cut(lines.Text(), "listening on "); ok {
-			go func() { // until it is killed
-				for lines.Scan() {
-				}
-			}()
-			return url
-		}
-	}
-	t.Fatal("aimock did not start")
-	return ""
+	t.Setenv("AIMOCK_API_KEYS", "k1")
+	return startServer(t, "listening on ", "node", aimockCLI, "-p", "0", "-f", fixtures, "--strict")
 }
 
 // A server that others wrote, in both formats.

@@ -1,22 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
 )
@@ -30,36 +26,8 @@ func startLlama(t *testing.T, model string, args ...string) string {
 		t.Skip("SKIPPED: needs a llama.cpp server: make test-llama")
 	}
 	// More than one thread spins where others want to work too.
-	cmd := exec.Command(filepath.Join(dir, "llama-server"), append([]string{"-m", filepath.Join(dir, model+".gguf"),
+	return "http" + startServer(t, "listening on http", filepath.Join(dir, "llama-server"), append([]string{"-m", filepath.Join(dir, model+".gguf"),
 		"--host", "127.0.0.1", "--port", "0", "--jinja", "-np", "1", "--threads", "1", "--threads-batch", "1", "--no-warmup"}, args...)...)
-	cmd.SysProcAttr = dieWithParent()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	late := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
-	t.Cleanup(func() {
-		late.Stop()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	var said bytes.Buffer
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		fmt.Fprintln(&said, lines.Text())
-		if _, address, ok := strings.Cut(lines.Text(), "listening on http"); ok {
-			go func() { // until it is killed
-				for lines.Scan() {
-				}
-			}()
-			return "http" + address
-		}
-	}
-	t.Fatalf("llama-server did not start:\n%s", &said)
-	return ""
 }
 
 // choosing adds to each request what makes the model call a tool, which the tiny one

@@ -98,4 +98,77 @@ func TestOldDefects(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("a session of the client's own name was another one, and its answer was not written back", func(t *testing.T) {
+		w := setup(t, `{}`)
+		w.model.say = answer
+		id := "0b0e7c3e-9c5f-4a52-8a35-0d2a5b3c1f10"
+		if m := w.chat(id, "hi"); m["session"] != id {
+			t.Errorf("%v", m)
+		}
+		w.wantKept(id, "user: hi", "assistant: ok")
+		if m := w.chat(id, "/new"); m["session"] == id || m["session"] == "" {
+			t.Errorf("/new stays in %v", m["session"])
+		}
+	})
+	t.Run("a conversation that was too long was answered with an apology", func(t *testing.T) {
+		w := setup(t, `{}`)
+		w.model.say = script("one", because(sdk.Errorf(sdk.CodeLimitExceeded, "too long"), errContextLength), "the summary", "two")
+		w.chat("s", strings.Repeat("first ", 500))
+		if m := w.chat("s", "second"); m["response"] != "two" || !strings.Contains(w.model.last().System, "the summary") {
+			t.Errorf("%v, system %s", m, w.model.last().System)
+		}
+	})
+	t.Run("names of tools were too long, doubled, or overwrote each other", func(t *testing.T) {
+		w := setup(t, `{"tools":{"mcp.>":"auto"}}`)
+		long := strings.Repeat("x", 60)
+		w.mcp(fmt.Sprintf(`[{"server":"fs.one","name":"read"},{"server":"fs_one","name":"read"},{"server":"other","name":"read"},{"server":%q,"name":%q}]`, long, long), nil)
+		w.model.say = answer
+		w.chat("s", "go")
+		names := map[string]bool{}
+		for _, tool := range w.model.last().Tools {
+			names[tool.Name] = len(tool.Name) <= 64
+		}
+		if len(names) != 4 || len(w.model.last().Tools) != 4 || !names["other_read"] {
+			t.Errorf("%v", names)
+		}
+		for name, ok := range names {
+			if !ok {
+				t.Errorf("%s has %d letters", name, len(name))
+			}
+		}
+	})
+	t.Run("the model was told the result as the program prints it, and of no error", func(t *testing.T) {
+		w := setup(t, `{"tools":{"mcp.>":"auto"}}`)
+		w.mcp(`[{"server":"files","name":"read"}]`,
+			func(json.RawMessage) (any, *sdk.Error) {
+				return json.RawMessage(`{"content":[{"type":"text","text":"no such file"}],"is_error":true}`), nil
+			})
+		w.model.say = script(toolOf("a", "files_read", `{}`), "done")
+		w.chat("s", "go")
+		if m := w.model.last().Messages[2]; m.Text != "no such file" || !m.IsError {
+			t.Errorf("%+v", m)
+		}
+	})
+	t.Run("what the model used was not recorded", func(t *testing.T) {
+		w := setup(t, `{}`)
+		w.model.say = answer
+		w.chat("s", "go")
+		var data struct {
+			Model   string `json:"model"`
+			Session string `json:"session"`
+			Input   int    `json:"input_tokens"`
+			Output  int    `json:"output_tokens"`
+		}
+		if len(w.Published) != 1 || json.Unmarshal(w.Published[0].Data, &data) != nil || data.Model != "fake-1" || data.Session != "s" || data.Input != 100 || data.Output != 10 {
+			t.Errorf("%+v", w.Published)
+		}
+	})
+	t.Run("without a model it pretended to answer", func(t *testing.T) {
+		w := setup(t, `{}`)
+		w.agent.model, w.agent.Model = nil, ""
+		if m := w.chat("s", "hello"); m["stop_reason"] != "no_model" || !strings.Contains(m["response"].(string), "OPENAI_MODEL") {
+			t.Errorf("%v", m)
+		}
+		w.wantKept("s")
+	})
 }
