@@ -56,21 +56,10 @@ func kindNames(p sdk.PluginStatus) []string {
 }
 
 func (a *app) pluginCommand(verb, short string, do func(*client.Client, context.Context, string) (sdk.PluginStatus, error)) *cobra.Command {
-	return &cobra.Command{
-		Use: verb + " NAME", Short: short, Args: exactly("NAME"),
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := a.client()
-			if err != nil {
-				return err
-			}
-			p, err := do(cl, c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.show(p, func(w io.Writer) error {
-				return pairs(w, [][2]string{{"name", p.Name}, {"version", p.Version}, {"carrier", p.Carrier}, {"state", p.State}, {"error", p.Error},
-					{"kinds", strings.Join(kindNames(p), " ")}, {"digest", p.Digest}})
-			})
-		},
-	}
+	return act(a, verb, "NAME", short, do, func(p sdk.PluginStatus) error {
+		return a.show(p, func(w io.Writer) error {
+			return pairs(w, [][2]string{{"name", p.Name}, {"version", p.Version}, {"carrier", p.Carrier}, {"state", p.State}, {"error", p.Error},
+				{"kinds", strings.Join(kindNames(p), " ")}, {"digest", p.Digest}})
+		})
+	})
 }

@@ -53,24 +53,13 @@ func orNone(s string) string {
 }
 
 func (a *app) queueCommand(verb, short string, do func(*client.Client, context.Context, string) (sdk.QueueStatus, error)) *cobra.Command {
-	return &cobra.Command{
-		Use: verb + " NAME", Short: short, Args: exactly("NAME"),
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := a.client()
-			if err != nil {
-				return err
-			}
-			q, err := do(cl, c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.show(q, func(w io.Writer) error {
-				return pairs(w, [][2]string{
-					{"name", q.Name}, {"paused", fmt.Sprint(q.Paused)}, {"running", fmt.Sprint(q.Running)}, {"queued", fmt.Sprint(q.Queued)},
-					{"oldest wait", span(q.OldestWait)}, {"concurrency", fmt.Sprint(q.Concurrency)}, {"rate", q.Rate},
-					{"depth limit", number(q.DepthLimit)}, {"key concurrency", fmt.Sprint(q.KeyConcurrency)}, {"key rate", q.KeyRate},
-				})
+	return act(a, verb, "NAME", short, do, func(q sdk.QueueStatus) error {
+		return a.show(q, func(w io.Writer) error {
+			return pairs(w, [][2]string{
+				{"name", q.Name}, {"paused", fmt.Sprint(q.Paused)}, {"running", fmt.Sprint(q.Running)}, {"queued", fmt.Sprint(q.Queued)},
+				{"oldest wait", span(q.OldestWait)}, {"concurrency", fmt.Sprint(q.Concurrency)}, {"rate", q.Rate},
+				{"depth limit", number(q.DepthLimit)}, {"key concurrency", fmt.Sprint(q.KeyConcurrency)}, {"key rate", q.KeyRate},
 			})
-		},
-	}
+		})
+	})
 }

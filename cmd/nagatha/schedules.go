@@ -82,24 +82,15 @@ func (a *app) schedulesGetCommand() *cobra.Command {
 	return a.scheduleActCommand("get", "Show a schedule", (*client.Client).Schedule)
 }
 
-func (a *app) scheduleActCommand(verb, short string, act func(*client.Client, context.Context, string) (sdk.Schedule, error)) *cobra.Command {
-	return &cobra.Command{
-		Use: verb + " ID", Short: short, Long: short + ". ID is its id or its name.", Args: exactly("ID"),
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := a.client()
-			if err != nil {
-				return err
-			}
-			s, err := act(cl, c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if verb == "trigger" {
-				a.say("follow it with: nagatha tasks watch %s", s.LastTask)
-			}
-			return a.schedule(s)
-		},
-	}
+func (a *app) scheduleActCommand(verb, short string, do func(*client.Client, context.Context, string) (sdk.Schedule, error)) *cobra.Command {
+	cmd := act(a, verb, "ID", short, do, func(s sdk.Schedule) error {
+		if verb == "trigger" {
+			a.say("follow it with: nagatha tasks watch %s", s.LastTask)
+		}
+		return a.schedule(s)
+	})
+	cmd.Long = short + ". ID is its id or its name."
+	return cmd
 }
 
 func (a *app) schedulesDeleteCommand() *cobra.Command {

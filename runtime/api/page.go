@@ -34,7 +34,8 @@ const pageText = `<!doctype html>
 </dl>
 <h2>Run a first task</h2>
 <pre>TOKEN=$(cat data/{{.TokenFile}})
-curl -H "Authorization: Bearer $TOKEN" "http://{{.Host}}/api/v1/tasks?wait=30s" \
+curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+  "http://{{.Host}}/api/v1/tasks?wait=30s" \
   -d '{"kind":"demo.countdown","payload":{"steps":3}}'</pre>
 <p>Or with the command line client: <code>nagatha submit demo.countdown --follow</code></p>
 </body>

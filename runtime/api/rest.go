@@ -46,6 +46,7 @@ func (s *Server) routes() (http.Handler, error) {
 	s.routeEvents(api)
 	s.routeApprovals(api)
 	s.routeQueues(api)
+	s.routeBulk(api)
 	s.routeSchedules(api)
 	s.routeTokens(api)
 	s.routeBackup(api)
@@ -280,3 +281,8 @@ func (s *Server) awaitEnd(ctx context.Context, id string, wait time.Duration) (s
 }
 
 func etag(t *sdk.Task) string { return `"` + strconv.FormatInt(t.Version, 10) + `"` }
+
+// onePage ends the body of a list that always fits in one page.
+type onePage struct {
+	NextCursor string `json:"next_cursor" doc:"Always empty: there is one page."`
+}

@@ -43,8 +43,8 @@ func (s *Server) routeSystem(api huma.API, mux *http.ServeMux) {
 }
 
 type pluginList struct {
-	Plugins    []sdk.PluginStatus `json:"plugins"`
-	NextCursor string             `json:"next_cursor" doc:"Always empty: there is one page."`
+	Plugins []sdk.PluginStatus `json:"plugins"`
+	onePage
 }
 
 type pluginsOutput struct{ Body pluginList }

@@ -30,8 +30,8 @@ func (s *Server) routeTokens(api huma.API) {
 }
 
 type tokenList struct {
-	Tokens     []sdk.AccessToken `json:"tokens"`
-	NextCursor string            `json:"next_cursor" doc:"Always empty: there is one page."`
+	Tokens []sdk.AccessToken `json:"tokens"`
+	onePage
 }
 
 type tokensOutput struct{ Body tokenList }
