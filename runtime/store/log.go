@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -128,22 +129,37 @@ func (s *Store) Head(ctx context.Context) (runtime.Head, error) {
 	var h runtime.Head
 	err := s.r.QueryRowContext(ctx, `SELECT epoch, pos, pruned FROM log_head WHERE id = 1`).Scan(&h.Epoch, &h.Pos, &h.Pruned)
 	if err != nil {
-		return h, fmt.Errorf("read the log's head: %w", err)
+		return h, fmt.Errorf("read the log's head: %w", s.outage(err))
 	}
 	return h, nil
 }
 
-// read runs a query on a reader and hands each row to scan.
+// read runs a query on a reader and hands each row to scan. A database that cannot be
+// read at present is sdk.CodeUnavailable.
 func (s *Store) read(ctx context.Context, text string, scan func(Row) error, args ...any) error {
 	rs, err := s.r.QueryContext(ctx, text, args...)
 	if err != nil {
-		return err
+		return s.outage(err)
 	}
 	defer rs.Close()
 	for rs.Next() {
 		if err := scan(rs); err != nil {
-			return err
+			return s.outage(err)
 		}
 	}
-	return rs.Err()
+	return s.outage(rs.Err())
+}
+
+// outage tells a database that does not answer from what is wrong with a read.
+func (s *Store) outage(err error) error {
+	if err == nil || sdk.CodeOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	switch s.trouble(err) {
+	case noServer, noSpace:
+		// The cause names hosts, users and paths: it is not for clients.
+		s.cfg.Logger.Warn("the database cannot be read", "error", err)
+		return sdk.Errorf(sdk.CodeUnavailable, "the database does not answer at present")
+	}
+	return err
 }

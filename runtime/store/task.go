@@ -67,7 +67,7 @@ func (s *Store) Task(ctx context.Context, id string) (sdk.Task, error) {
 		return t, noTask(id)
 	}
 	if err != nil {
-		return t, fmt.Errorf("read task: %w", err)
+		return t, fmt.Errorf("read task: %w", s.outage(err))
 	}
 	return t, nil
 }

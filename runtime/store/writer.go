@@ -169,7 +169,8 @@ func (s *Store) run(set []*request) {
 		err = sdk.Errorf(sdk.CodeUnavailable, "the disk is full or cannot be written: %v; nothing was stored", err)
 	case noServer:
 		s.disconnect()
-		err = sdk.Errorf(sdk.CodeUnavailable, "the database does not answer: %v", err)
+		s.cfg.Logger.Warn("the database cannot be written", "error", err)
+		err = sdk.Errorf(sdk.CodeUnavailable, "the database does not answer at present")
 	default:
 		if len(set) > 1 {
 			s.run(set[:len(set)/2])
