@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Registration joins a handler with its description.
@@ -92,8 +94,20 @@ func Func[In, Out any](info HandlerInfo, f func(ctx context.Context, host Host, 
 	})}
 }
 
-// decode reads JSON and refuses unknown fields.
+// decode reads JSON and refuses unknown fields. 3.0 and 1e2 are integers to JSON Schema,
+// and to what writes them, but not to encoding/json: they are read as 3 and 100.
 func decode(raw json.RawMessage, v any) error {
+	err := strict(raw, v)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && strings.HasPrefix(wrong.Value, "number ") {
+		if whole := wholeNumbers(raw); whole != nil {
+			return strict(whole, v)
+		}
+	}
+	return err
+}
+
+func strict(raw json.RawMessage, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	return dec.Decode(v)

@@ -81,3 +81,33 @@ func TestAborted(t *testing.T) {
 	close(abort)
 	<-sdk.Aborted(ctx)
 }
+
+// JSON Schema counts 3.0 as an integer, and many a model and program writes it.
+func TestFuncReadsWholeNumbers(t *testing.T) {
+	p := sdk.New(sdk.Info{Name: "hello", Version: "1"},
+		sdk.Func(sdk.HandlerInfo{Kind: "hello.sum"}, func(_ context.Context, _ sdk.Host, in struct {
+			Steps  int            `json:"steps"`
+			Sizes  []uint8        `json:"sizes"`
+			Factor float64        `json:"factor"`
+			Note   string         `json:"note"`
+			Any    map[string]any `json:"any"`
+		}) (any, error) {
+			return in, nil
+		}))
+	for payload, want := range map[string]string{
+		`{"steps":3.0,"sizes":[1e2, 2.50e+2,7],"factor":2.5,"note":"\" 3.0","any":{"x":-4.0}}`: `{"steps":3,"sizes":"ZPoH","factor":2.5,"note":"\" 3.0","any":{"x":-4}}`,
+		`{"steps":-0.0}`:  `{"steps":0,"sizes":null,"factor":0,"note":"","any":null}`,
+		`{"steps":3.5}`:   `invalid_payload: payload of hello.sum: steps: json: cannot unmarshal number 3.5 into Go struct field .steps of type int`,
+		`{"steps":1e30}`:  `invalid_payload: payload of hello.sum: steps: json: cannot unmarshal number 1e30 into Go struct field .steps of type int`,
+		`{"sizes":[3e2]}`: `invalid_payload: payload of hello.sum: sizes: json: cannot unmarshal number 300 into Go struct field .sizes of type uint8`,
+	} {
+		got, err := p.Handle(t.Context(), &sdk.Task{Kind: "hello.sum", Payload: json.RawMessage(payload)}, nil)
+		text := string(got)
+		if err != nil {
+			text = err.Error()
+		}
+		if text != want {
+			t.Errorf("%s: %s, want %s", payload, text, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -135,8 +136,11 @@ func (b *buffer) bytes(field int, v []byte) {
 	}
 }
 
+// string writes text. Bytes that are not UTF-8, which proto3 does not allow, become
+// U+FFFD: a handler's error or log line may quote anything, and must arrive.
 func (b *buffer) string(field int, v string) {
 	if v != "" {
+		v = strings.ToValidUTF8(v, "\uFFFD")
 		b.tag(field, typeBytes)
 		*b = binary.AppendUvarint(*b, uint64(len(v)))
 		*b = append(*b, v...)

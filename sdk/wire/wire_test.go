@@ -184,6 +184,34 @@ func TestJSONForm(t *testing.T) {
 	}
 }
 
+// A handler's error, log line or progress may quote bytes of the network.
+func TestTextThatIsNotUTF8(t *testing.T) {
+	const broken, want = "a\xffb\xc3", "a\uFFFDb\uFFFD"
+	for _, m := range []wire.Message{
+		&wire.Result{Run: 1, Error: &wire.Error{Code: "handler_error", Message: broken}},
+		&wire.Log{Run: 1, Message: broken},
+		&wire.Progress{Run: 1, Progress: sdk.Progress{Message: broken}},
+	} {
+		b, err := wire.Append(nil, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := wire.DecodeFromPlugin(b)
+		var text string
+		switch got := got.(type) {
+		case *wire.Result:
+			text = got.Error.Message
+		case *wire.Log:
+			text = got.Message
+		case *wire.Progress:
+			text = got.Progress.Message
+		}
+		if err != nil || text != want {
+			t.Errorf("%T: %q, %v", m, text, err)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, m := range []wire.Message{&wire.Task{Run: 1, Task: sdk.Task{ID: "a", Labels: map[string]string{"k": "v"}}}, &wire.Result{Run: 2, Error: &wire.Error{Code: "c"}}} {
 		b, err := wire.Append(nil, m)
