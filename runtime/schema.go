@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -84,6 +85,9 @@ func (s *schema) check(root string, doc json.RawMessage) []sdk.Field {
 	if err != nil {
 		return []sdk.Field{{Field: root, Message: "not JSON: " + err.Error()}}
 	}
+	if path, found := hugeNumber(v); found {
+		return []sdk.Field{{Field: root + path, Message: fmt.Sprintf("the exponent of the number is beyond %d", maxExponent)}}
+	}
 	err = s.Validate(v)
 	if err == nil {
 		return nil
@@ -113,6 +117,37 @@ func (s *schema) check(root string, doc json.RawMessage) []sdk.Field {
 		}
 	})
 	return fields[:min(len(fields), 20)]
+}
+
+// maxExponent bounds the power of ten of a number that is checked: the check counts
+// exactly, so 1e1000000 would cost it a million digits.
+const maxExponent = 1000
+
+// hugeNumber finds a number below v whose exponent is beyond maxExponent: path is where,
+// such as ".calls.3".
+func hugeNumber(v any) (path string, found bool) {
+	switch v := v.(type) {
+	case json.Number:
+		i := strings.IndexAny(string(v), "eE")
+		if i < 0 {
+			return "", false
+		}
+		exp, err := strconv.Atoi(string(v[i+1:]))
+		return "", err != nil || exp > maxExponent || exp < -maxExponent
+	case []any:
+		for i, e := range v {
+			if path, found := hugeNumber(e); found {
+				return "." + strconv.Itoa(i) + path, true
+			}
+		}
+	case map[string]any:
+		for k, e := range v {
+			if path, found := hugeNumber(e); found {
+				return "." + k + path, true
+			}
+		}
+	}
+	return "", false
 }
 
 func leaves(e *jsonschema.ValidationError, f func(*jsonschema.ValidationError)) {

@@ -28,3 +28,23 @@ func TestSchemaThatAcceptsAll(t *testing.T) {
 		t.Errorf("a malformed annotation compiles: %v", s)
 	}
 }
+
+// The check counts exactly: a short text must not cost it a million digits.
+func TestNumbersThatAreHuge(t *testing.T) {
+	s, err := compileSchema(json.RawMessage(`{"type":"array","items":{"type":"object","properties":{"n":{"type":"number","maximum":5}}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for doc, want := range map[string]string{
+		`[{"n":1},{"n":1e1000000}]`:             "payload.1.n: the exponent of the number is beyond 1000",
+		`[{"n":-1E-1001}]`:                      "payload.0.n: the exponent of the number is beyond 1000",
+		`[{"n":1e+99999999999999999999999999}]`: "payload.0.n: the exponent of the number is beyond 1000",
+		`[{"n":1e-1000}]`:                       "",
+		`[{"n":5.0}]`:                           "",
+		`[{"n":6e0}]`:                           "payload.0.n: maximum: got 6, want 5",
+	} {
+		if got := describe(s.check("payload", json.RawMessage(doc))); got != want {
+			t.Errorf("%s: %q, want %q", doc, got, want)
+		}
+	}
+}
