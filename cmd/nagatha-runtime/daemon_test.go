@@ -143,6 +143,11 @@ func (d *daemon) start() {
 	if err := d.cmd.Start(); err != nil {
 		d.Fatal(err)
 	}
+	d.ready()
+}
+
+func (d *daemon) ready() {
+	d.Helper()
 	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get("http://" + d.addr + "/readyz")
 		if err == nil {

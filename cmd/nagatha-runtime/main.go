@@ -69,6 +69,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		debug.SetGCPercent(gcPercent)
 	}
 
+	// Whoever reads the log may go away: then its lines are lost, and nothing else.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+
 	// The first signal drains, the second does not wait.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

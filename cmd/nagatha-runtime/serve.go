@@ -286,7 +286,7 @@ func (r *rooms) run(ctx context.Context, stdout io.Writer) error {
 	stopReload := r.reloadOnHangup(ctx)
 
 	<-ctx.Done()
-	r.log.Info("shutting down")
+	r.log.Info("shutting down: running tasks may end; a second signal does not wait", "at_most", r.cfg.Limits.Drain)
 	r.runtime.BeginDrain()
 	stopReload()
 	stopBus()
