@@ -20,7 +20,7 @@ type filterFlags struct {
 func (f *filterFlags) register(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringSliceVar(&f.states, "state", nil, "only in these `states`; repeatable")
-	flags.StringSliceVar(&f.req.Kinds, "kind", nil, "only these `kinds`, such as mcp.call or mcp.*; repeatable")
+	flags.StringSliceVar(&f.req.Kinds, "kind", nil, "only these `kinds`, such as mcp.call_tool or mcp.*; repeatable")
 	flags.StringVar(&f.req.Queue, "queue", "", "only of this queue")
 	flags.StringArrayVar(&f.req.Labels, "label", nil, "only with this label, `name=value`; repeatable")
 	flags.StringVar(&f.req.Parent, "parent", "", "only children of this task `id`")

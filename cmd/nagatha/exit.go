@@ -143,7 +143,12 @@ func (a *app) hint(err error, code int) string {
 	case exitUsage:
 		return `see "nagatha --help"`
 	case exitNotFound:
-		return `"nagatha tasks list" shows what there is`
+		for _, thing := range []string{"task", "token", "plugin", "queue", "schedule", "approval"} {
+			if strings.Contains(err.Error(), "there is no "+thing+" ") {
+				return fmt.Sprintf(`"nagatha %ss list" shows what there is`, thing)
+			}
+		}
+		return ""
 	case exitUnauthorized:
 		if a.tokenFrom != "" {
 			return "the token came from " + a.tokenFrom + "; set NAGATHA_TOKEN or NAGATHA_TOKEN_FILE to another one"

@@ -176,6 +176,9 @@ func (r *checked) table(w io.Writer, path string) error {
 	if err != nil || len(r.Problems) > 0 {
 		return err
 	}
+	if !strings.Contains(path, "/") {
+		path = "./" + path // a bare command would be looked for in PATH
+	}
 	how := "command = [" + fmt.Sprintf("%q", path) + "]"
 	if r.Carrier == "wasm" {
 		how = "wasm = " + fmt.Sprintf("%q", path)

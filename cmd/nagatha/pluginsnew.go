@@ -26,7 +26,8 @@ func (a *app) pluginsNewCommand() *cobra.Command {
 		Short: "Write a plugin to begin with: one file that compiles, and its test",
 		Long: `Write a plugin to begin with into a new directory: main.go with one kind, and a test
 that runs it on both carriers. Outside a Go module it gets a go.mod, too; --sdk names
-a checkout of the runtime's source whose SDK is then used.`,
+a checkout of the runtime's source whose SDK is then used. A nagatha that stands in the
+bin of a checkout uses that one.`,
 		Example: `  nagatha plugins new hello --sdk ~/src/nagatha-runtime
   cd hello && go test . && GOOS=wasip1 GOARCH=wasm go build -o hello.wasm`,
 		Args: exactly("NAME"),
@@ -44,6 +45,9 @@ a checkout of the runtime's source whose SDK is then used.`,
 			}
 			return a.show(map[string]any{"dir": dir, "files": files}, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "wrote %s\n", strings.Join(files, ", "))
+				if released() && len(files) == 3 { // with a go.mod, and no go.sum
+					a.say("fetch the SDK with: cd %s && go mod tidy", dir)
+				}
 				a.say("test it with: cd %s && go test .", dir)
 				a.say("build it with: GOOS=wasip1 GOARCH=wasm go build -o %s.wasm", name)
 				a.say("check it with: nagatha plugins check %s.wasm", name)
@@ -74,6 +78,9 @@ func newPlugin(name, dir, sdkPath, module string) ([]string, error) {
 	if !inside || module != "" || sdkPath != "" {
 		if module == "" {
 			module = name
+		}
+		if program, err := os.Executable(); err == nil && sdkPath == "" && !released() {
+			sdkPath = checkout(program)
 		}
 		if files["go.mod"], files["go.sum"], err = goMod(module, sdkPath); err != nil {
 			return nil, err
@@ -115,15 +122,27 @@ func insideModule(dir string) (bool, error) {
 	return false, err
 }
 
+// released reports whether this is a version that the module proxy has.
+func released() bool { return strings.HasPrefix(version, "v") }
+
+// checkout returns the checkout of the runtime's source in whose bin a program stands,
+// or "".
+func checkout(program string) string {
+	dir := filepath.Dir(filepath.Dir(program))
+	if text, err := os.ReadFile(filepath.Join(dir, "go.mod")); err != nil || !strings.HasPrefix(string(text), "module "+sdkModule+"\n") {
+		return ""
+	}
+	return dir
+}
+
 // goMod makes a module that uses the SDK: that of a checkout with the very versions
 // that it is tested with, or the released one.
 func goMod(module, sdkPath string) (mod, sum string, err error) {
 	if sdkPath == "" {
-		v := version
-		if !strings.HasPrefix(v, "v") {
-			v = "v0.0.0"
+		if !released() {
+			return "", "", usagef("this nagatha is no released version, so its SDK cannot be downloaded: name a checkout of the runtime's source with --sdk PATH")
 		}
-		return fmt.Sprintf("module %s\n\ngo 1.26\n\nrequire %s %s\n", module, sdkModule, v), "", nil
+		return fmt.Sprintf("module %s\n\ngo 1.26\n\nrequire %s %s\n", module, sdkModule, version), "", nil
 	}
 	if sdkPath, err = filepath.Abs(sdkPath); err != nil {
 		return "", "", err

@@ -45,8 +45,8 @@ With --follow its output and progress are shown as they happen, then its result
 as JSON; with --wait only the result. Both end with an exit code that says how
 the task ended (see "nagatha --help"). Ctrl-C detaches; the task goes on.`,
 		Example: `  nagatha submit demo.echo --payload '{"text":"hello"}' --follow
-  nagatha submit mcp.call --set server=files --set args.path=/tmp --wait
-  nagatha submit usage.rollup --run-at 2026-01-31T08:00:00Z --payload @job.json`,
+  nagatha submit mcp.call_tool --set server=files --set tool=list_directory --set arguments.path=/tmp --wait
+  nagatha submit memory.import --run-at 2027-01-31T08:00:00Z --payload @page.json`,
 		Args: exactly("KIND"),
 		RunE: func(c *cobra.Command, args []string) error { return a.submit(c.Context(), args[0], f) },
 	}
@@ -75,7 +75,7 @@ the task ended (see "nagatha --help"). Ctrl-C detaches; the task goes on.`,
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			return usagef("%s: want %s, got %d arguments", c.CommandPath(), strings.Join(names, " "), len(args))
+			return usagef("%s: want %s, got %d arguments", strings.TrimPrefix(c.CommandPath(), "nagatha "), strings.Join(names, " "), len(args))
 		}
 		return nil
 	}

@@ -152,3 +152,30 @@ func TestControlCharacters(t *testing.T) {
 		t.Error("an escape got through")
 	}
 }
+
+func TestHintOfWhatIsNotThere(t *testing.T) {
+	for text, want := range map[string]string{
+		`there is no task "tsk_1"`:                         `"nagatha tasks list" shows what there is`,
+		`there is no token "bob"`:                          `"nagatha tokens list" shows what there is`,
+		`there is no queue "nope"; config.hcl has default`: `"nagatha queues list" shows what there is`,
+		`there is no plugin "nope" in config.hcl`:          `"nagatha plugins list" shows what there is`,
+		`there is nothing at this path`:                    "",
+	} {
+		if got := new(app).hint(sdk.Errorf(sdk.CodeNotFound, "%s", text), exitNotFound); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestCheckout(t *testing.T) {
+	dir := t.TempDir()
+	if got := checkout(filepath.Join(dir, "bin", "nagatha")); got != "" {
+		t.Errorf("no checkout: %q", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module "+sdkModule+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := checkout(filepath.Join(dir, "bin", "nagatha")); got != dir {
+		t.Errorf("got %q, want %q", got, dir)
+	}
+}
