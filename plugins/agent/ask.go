@@ -181,26 +181,3 @@ func (t *turn) tokensPerByte() float64 {
 	}
 	return 0.25
 }
-
-// requestBytes is what of a request becomes tokens.
-func requestBytes(req Request) int {
-	n := len(req.System)
-	for i := range req.Messages {
-		n += messageBytes(&req.Messages[i])
-	}
-	for _, tool := range req.Tools {
-		n += len(tool.Name) + len(tool.Description) + len(tool.Schema) + perMessage
-	}
-	return n
-}
-
-// perMessage is about what a message costs beside its text.
-const perMessage = 16
-
-func messageBytes(m *Message) int {
-	n := m.size() + perMessage
-	for _, c := range m.Calls {
-		n += len(c.Name) + len(c.Arguments) + perMessage
-	}
-	return n
-}
