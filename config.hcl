@@ -238,6 +238,10 @@ plugin "usage" {
   grant {
     store = true
   }
+  limits {
+    instances   = 2
+    concurrency = 16 # records that run in one instance at once are written together
+  }
   config {
     # zone        = "UTC"   # in which a day begins, an IANA name
     # keep        = "9600h" # how long records are kept; totals stay

@@ -62,7 +62,7 @@ type RandomRead struct {
 // call performs op with JSON on both sides.
 func call[Reply any](ctx context.Context, host Host, op string, request any) (Reply, error) {
 	var reply Reply
-	b, err := json.Marshal(request)
+	b, err := encode(request)
 	if err != nil {
 		return reply, Errorf(CodeInvalid, "%s: %v", op, err)
 	}
@@ -74,6 +74,13 @@ func call[Reply any](ctx context.Context, host Host, op string, request any) (Re
 		return reply, Errorf(CodeInternal, "%s: reply: %v", op, err)
 	}
 	return reply, nil
+}
+
+func encode(request any) ([]byte, error) {
+	if r, ok := request.(interface{ AppendJSON(b []byte) []byte }); ok {
+		return r.AppendJSON(nil), nil
+	}
+	return json.Marshal(request)
 }
 
 // Secret returns the value that the operator granted under name.

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -43,7 +44,32 @@ func (t Time) String() string {
 	if t == 0 {
 		return ""
 	}
-	return t.Time().Format(timeLayout)
+	return string(t.append(make([]byte, 0, len(timeLayout))))
+}
+
+// append is AppendFormat with timeLayout, which takes its time to read that in a wasm
+// guest.
+func (t Time) append(b []byte) []byte {
+	u := t.Time()
+	year, month, day := u.Date()
+	if year < 0 || year > 9999 {
+		return u.AppendFormat(b, timeLayout)
+	}
+	hour, minute, second := u.Clock()
+	number := func(n, digits int, after byte) {
+		for unit := digits; unit > 1; unit /= 10 {
+			b = append(b, '0'+byte(n/(unit/10)%10)) //nolint:gosec // one digit
+		}
+		b = append(b, after)
+	}
+	number(year, 1e4, '-')
+	number(int(month), 100, '-')
+	number(day, 100, 'T')
+	number(hour, 100, ':')
+	number(minute, 100, ':')
+	number(second, 100, '.')
+	number(u.Nanosecond()/1e6, 1000, 'Z')
+	return b
 }
 
 // MarshalJSON writes RFC 3339 in UTC with milliseconds, or null for none.
@@ -53,8 +79,7 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	}
 	b := make([]byte, 0, len(timeLayout)+2)
 	b = append(b, '"')
-	b = t.Time().AppendFormat(b, timeLayout)
-	return append(b, '"'), nil
+	return append(t.append(b), '"'), nil
 }
 
 // UnmarshalJSON reads RFC 3339 in any zone and precision, or null.
@@ -63,8 +88,8 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 		*t = 0
 		return nil
 	}
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
+	s, err := unquote(b)
+	if err != nil {
 		return fmt.Errorf("want a time such as \"2026-01-31T08:00:00Z\", not %s", clip(b))
 	}
 	p, err := time.Parse(time.RFC3339Nano, s)
@@ -102,8 +127,8 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 		*d = 0
 		return nil
 	}
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
+	s, err := unquote(b)
+	if err != nil {
 		return fmt.Errorf("want a duration such as \"30s\", not %s", clip(b))
 	}
 	p, err := time.ParseDuration(s)
@@ -112,6 +137,15 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	}
 	*d = Duration(p)
 	return nil
+}
+
+// unquote reads a JSON string. Those of times have nothing in them to be read.
+func unquote(b []byte) (s string, err error) {
+	if n := len(b); n >= 2 && b[0] == '"' && bytes.IndexByte(b[1:], '"') == n-2 && bytes.IndexByte(b, '\\') < 0 {
+		return string(b[1 : n-1]), nil
+	}
+	err = json.Unmarshal(b, &s)
+	return s, err
 }
 
 func clip(b []byte) string {

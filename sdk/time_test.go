@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -51,5 +52,22 @@ func TestDurationJSON(t *testing.T) {
 	var d Duration
 	if err := json.Unmarshal([]byte(`"soon"`), &d); err == nil {
 		t.Error(`"soon" is no duration`)
+	}
+}
+
+func TestTimeIsWrittenAsTheLayoutSays(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, ms := range []int64{1, -1, 999, 1000, 951782399999, 951782400000, 253402300799999, 253402300800000, -62135596800000, -62167219200001} {
+		checkTime(t, Time(ms))
+	}
+	for range 10_000 {
+		checkTime(t, Time(r.Int64N(600_000_000_000_000)-100_000_000_000_000))
+	}
+}
+
+func checkTime(t *testing.T, at Time) {
+	t.Helper()
+	if want := at.Time().Format("2006-01-02T15:04:05.000Z"); at.String() != want {
+		t.Errorf("%d is %s, want %s", int64(at), at, want)
 	}
 }

@@ -136,7 +136,7 @@ func (p *reminders) delete(ctx context.Context, host sdk.Host, in idRequest) (an
 		}
 		var c sdk.Transaction
 		r.drop(&c)
-		_, err = sdk.Commit(ctx, host, c)
+		err = commit(ctx, host, c)
 		deleted = err == nil
 		return err
 	})

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -31,7 +31,7 @@ func (p *reminders) create(ctx context.Context, host sdk.Host, in createRequest)
 	if r, err = p.insert(ctx, host, r); err != nil {
 		return nil, err
 	}
-	return map[string]any{"reminder": r}, nil
+	return r.shown()
 }
 
 // draft is the reminder that a request asks for, without the to-do.
@@ -144,21 +144,11 @@ func (p *reminders) link(ctx context.Context, host sdk.Host, r *reminder, in cre
 
 // insert stores a new reminder, and notes it in its to-do. An attempt that runs again
 // finds it there already.
-func (p *reminders) insert(ctx context.Context, host sdk.Host, draft *reminder) (*reminder, error) {
-	r := draft
-	err := again(func() error {
-		old, err := loadReminder(ctx, host, draft.ID)
-		if old != nil || err != nil {
-			r = old
-			return err
-		}
-		t, err := now(ctx, host)
-		if err != nil {
-			return err
-		}
-		c := sdk.Transaction{}
+func (p *reminders) insert(ctx context.Context, host sdk.Host, draft *reminder) (r *reminder, err error) {
+	err = again(func() error {
 		one := *draft
-		if err := p.save(&c, &one, t); err != nil {
+		c := sdk.Transaction{}
+		if err := p.save(&c, &one, one.CreatedAt); err != nil {
 			return err
 		}
 		if one.Todo != "" {
@@ -169,23 +159,25 @@ func (p *reminders) insert(ctx context.Context, host sdk.Host, draft *reminder) 
 			if d == nil {
 				return noTodo(one.Todo)
 			}
-			if len(d.Reminders) >= maxTodoReminders {
-				return sdk.Errorf(sdk.CodeLimitExceeded, "to-do %s has %d reminders already", d.ID, len(d.Reminders))
-			}
-			d.Reminders = append(d.Reminders, one.ID)
-			if err := p.saveTodo(&c, d, t); err != nil {
-				return err
+			if !slices.Contains(d.Reminders, one.ID) {
+				if len(d.Reminders) >= maxTodoReminders {
+					return sdk.Errorf(sdk.CodeLimitExceeded, "to-do %s has %d reminders already", d.ID, len(d.Reminders))
+				}
+				d.Reminders = append(d.Reminders, one.ID)
+				if err := p.saveTodo(&c, d, one.CreatedAt); err != nil {
+					return err
+				}
 			}
 		}
 		r = &one
-		_, err = sdk.Commit(ctx, host, c)
+		err := commit(ctx, host, c)
+		if sdk.CodeOf(err) == sdk.CodeConflict {
+			if old, fault := loadReminder(ctx, host, draft.ID); old != nil || fault != nil {
+				r = old
+				return fault
+			}
+		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	if r == nil {
-		return nil, errors.New("it was deleted in the meantime")
-	}
-	return r, nil
+	return r, err
 }

@@ -93,7 +93,7 @@ func (p *reminders) deliver(ctx context.Context, host sdk.Host, in deliverReques
 		}
 		c.Events = append(c.Events, sdk.Event{Type: "reminder.delivery_failed", ID: d.Message + "_" + d.Channel, Subject: d.Reminder, Data: data})
 	}
-	if _, err := sdk.Commit(ctx, host, c); err != nil {
+	if err := commit(ctx, host, c); err != nil {
 		return nil, errors.Join(fault, err)
 	}
 	return d, fault

@@ -65,13 +65,13 @@ func (p *reminders) occur(ctx context.Context, host sdk.Host, id string, wanted 
 				return err
 			}
 			out = firing{Reason: "it is not due yet"}
-			_, err = sdk.Commit(ctx, host, sdk.Transaction{Tasks: []sdk.Submission{task}})
+			err = commit(ctx, host, sdk.Transaction{Tasks: []sdk.Submission{task}})
 			return err
 		}
 		if out, err = p.move(ctx, host, r, t, &c); err != nil {
 			return err
 		}
-		_, err = sdk.Commit(ctx, host, c)
+		err = commit(ctx, host, c)
 		return err
 	})
 	return out, err

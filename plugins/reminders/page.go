@@ -115,27 +115,52 @@ func (p *reminders) get(ctx context.Context, host sdk.Host, in idRequest) (any, 
 	return map[string]any{"reminder": r, "deliveries": log}, err
 }
 
-// list shows reminders: pending ones by what is due next, others as they were made.
+// list shows reminders: pending ones by what is due next, others as they were made. It
+// reads no more than it shows, however many others there are.
 func (p *reminders) list(ctx context.Context, host sdk.Host, in struct {
 	Status string `json:"status"`
 	Todo   string `json:"todo"`
 	Limit  int    `json:"limit"`
 	Cursor string `json:"cursor"`
 }) (any, error) {
-	want := func(r *reminder) bool {
-		return (in.Status == "all" || in.Status == "" || r.Status == in.Status) && (in.Todo == "" || r.Todo == in.Todo)
+	if in.Status == "" {
+		in.Status = pending
 	}
-	prefix, keep := "reminder/", decoded(want)
-	if in.Status == "" || in.Status == pending {
-		prefix = "due/"
-		keep = func(it sdk.Item) (*reminder, error) {
-			r, err := loadReminder(ctx, host, it.Key[strings.LastIndexByte(it.Key, '/')+1:])
-			if err != nil || r == nil || !want(r) {
-				return nil, err
-			}
-			return r, nil
+	want := func(r *reminder) bool { return in.Status == "all" || r.Status == in.Status }
+	if in.Todo != "" {
+		list, err := ofTodo(ctx, host, in.Todo, want)
+		return map[string]any{"reminders": list, "next_cursor": ""}, err
+	}
+	keep := func(it sdk.Item) (*reminder, error) {
+		r, err := loadReminder(ctx, host, it.Key[strings.LastIndexByte(it.Key, '/')+1:])
+		if err != nil || r == nil || !want(r) {
+			return nil, err
 		}
+		return r, nil
+	}
+	prefix := overKeys + in.Status + "/"
+	switch in.Status {
+	case "all":
+		prefix, keep = "reminder/", decoded(want)
+	case pending:
+		prefix = "due/"
 	}
 	list, next, err := pageOf(ctx, host, prefix, in.Cursor, in.Limit, keep)
 	return map[string]any{"reminders": list, "next_cursor": next}, err
+}
+
+// ofTodo are the reminders of a to-do: they are few, and it knows them.
+func ofTodo(ctx context.Context, host sdk.Host, id string, want func(r *reminder) bool) ([]*reminder, error) {
+	list := []*reminder{}
+	d, err := loadTodo(ctx, host, id)
+	if err != nil || d == nil {
+		return list, err
+	}
+	own, err := d.own(ctx, host)
+	for _, r := range own {
+		if want(r) {
+			list = append(list, r)
+		}
+	}
+	return list, err
 }

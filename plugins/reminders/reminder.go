@@ -31,8 +31,22 @@ type reminder struct {
 	CompletedAt sdk.Time `json:"completed_at"`
 	Timer       int64    `json:"timer"` // number of its present timer; others are old
 
-	version int64 // of the stored item; 0: not stored yet
-	stored  sdk.Time
+	version int64           // of the stored item; 0: not stored yet
+	stored  sdk.Time        // its place among what is due, 0: it has none
+	over    string          // its status among what is over; "": it is pending
+	doc     json.RawMessage // as it was saved last
+}
+
+// shown is the result of a change.
+func (r *reminder) shown() (any, error) {
+	doc := r.doc
+	if doc == nil {
+		var err error
+		if doc, err = json.Marshal(r); err != nil {
+			return nil, err
+		}
+	}
+	return json.RawMessage(`{"reminder":` + string(doc) + `}`), nil
 }
 
 const (
@@ -40,6 +54,20 @@ const (
 	due       = "due"       // it has been due for the last time, and nobody has said "done"
 	completed = "completed" // done
 )
+
+// ended is the status of one that is not pending, or "".
+func (r *reminder) ended() string {
+	if r.Status == pending {
+		return ""
+	}
+	return r.Status
+}
+
+// overKeys begins the index of those that are over, by status and then id: those that
+// are pending may be many.
+const overKeys = "over/"
+
+func overKey(status, id string) string { return overKeys + status + "/" + id }
 
 func reminderKey(id string) string { return "reminder/" + id }
 
@@ -64,7 +92,7 @@ func load[T any](ctx context.Context, host sdk.Host, key string) (*T, int64, err
 func loadReminder(ctx context.Context, host sdk.Host, id string) (*reminder, error) {
 	r, version, err := load[reminder](ctx, host, reminderKey(id))
 	if r != nil {
-		r.version, r.stored = version, r.DueAt
+		r.version, r.stored, r.over = version, r.DueAt, r.ended()
 	}
 	return r, err
 }
@@ -130,12 +158,24 @@ func (p *reminders) save(c *sdk.Transaction, r *reminder, now sdk.Time) error {
 		}
 	}
 	r.UpdatedAt = now
-	ttl := p.keep
-	if r.Status == pending {
-		ttl = 0
+	ttl := time.Duration(0)
+	if r.over != "" && r.over != r.ended() {
+		c.Writes = append(c.Writes, remove(overKey(r.over, r.ID)))
 	}
-	b, err := json.Marshal(r)
-	c.Writes = append(c.Writes, set(reminderKey(r.ID), b, &r.version, ttl, ""))
+	if r.Status != pending {
+		ttl = p.keep
+		c.Writes = append(c.Writes, set(overKey(r.Status, r.ID), []byte("1"), nil, ttl, ""))
+	}
+	var err error
+	r.doc, err = json.Marshal(r)
+	c.Writes = append(c.Writes, set(reminderKey(r.ID), r.doc, &r.version, ttl, ""))
+	return err
+}
+
+// commit makes a transaction. Its reply says nothing that matters here, and to read it
+// would be a good part of a small task.
+func commit(ctx context.Context, host sdk.Host, c sdk.Transaction) error {
+	_, err := host.Call(ctx, sdk.OpCommit, c.AppendJSON(nil))
 	return err
 }
 
@@ -143,6 +183,9 @@ func (p *reminders) save(c *sdk.Transaction, r *reminder, now sdk.Time) error {
 func (r *reminder) drop(c *sdk.Transaction) {
 	if r.stored != 0 {
 		c.Writes = append(c.Writes, remove(dueKey("due", r.stored, r.ID)))
+	}
+	if r.over != "" {
+		c.Writes = append(c.Writes, remove(overKey(r.over, r.ID)))
 	}
 	c.Writes = append(c.Writes, sdk.KVWrite{Delete: &sdk.KVDelete{Key: reminderKey(r.ID), IfVersion: &r.version}})
 }
@@ -185,13 +228,13 @@ func (p *reminders) change(ctx context.Context, host sdk.Host, id string, f func
 		if err := p.save(&c, r, t); err != nil {
 			return err
 		}
-		_, err = sdk.Commit(ctx, host, c)
+		err = commit(ctx, host, c)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"reminder": r}, nil
+	return r.shown()
 }
 
 // cleanText trims what a person wrote, and refuses what says nothing.

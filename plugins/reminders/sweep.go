@@ -65,7 +65,7 @@ func (p *reminders) processDue(ctx context.Context, host sdk.Host, _ struct{}) (
 // does not keep the others waiting.
 func passed(ctx context.Context, host sdk.Host, index string, before sdk.Time, f func(at sdk.Time, id string) error) (int, error) {
 	n, faults := 0, []error(nil)
-	req := sdk.KVList{Prefix: index + "/", Limit: 100}
+	req := sdk.KVList{Prefix: index + "/", Limit: 1} // mostly nothing has passed, and one says so
 	for n < maxSwept {
 		page, err := sdk.NewKV(host).List(ctx, req)
 		if err != nil {
@@ -89,7 +89,7 @@ func passed(ctx context.Context, host sdk.Host, index string, before sdk.Time, f
 				faults = append(faults, fmt.Errorf("%s: %w", id, err))
 			}
 		}
-		if req.After = page.Next; page.Next == "" {
+		if req.After, req.Limit = page.Next, 100; page.Next == "" {
 			break
 		}
 	}
@@ -113,7 +113,7 @@ func (p *reminders) overdue(ctx context.Context, host sdk.Host, at sdk.Time, id 
 			return err
 		}
 		c.Events = append(c.Events, sdk.Event{Type: "todo.due", ID: fmt.Sprintf("%s_%d", d.ID, at), Subject: d.ID, Data: data})
-		_, err = sdk.Commit(ctx, host, c)
+		err = commit(ctx, host, c)
 		return err
 	})
 	return d, err

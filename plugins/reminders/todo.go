@@ -115,7 +115,7 @@ func (p *reminders) changeTodo(ctx context.Context, host sdk.Host, id string, f 
 		if err := p.saveTodo(&c, d, t); err != nil {
 			return err
 		}
-		_, err = sdk.Commit(ctx, host, c)
+		err = commit(ctx, host, c)
 		return err
 	})
 	if err != nil {
@@ -190,7 +190,7 @@ func (p *reminders) todoAdd(ctx context.Context, host sdk.Host, in struct {
 	if err := p.saveTodo(&c, d, t); err != nil {
 		return nil, err
 	}
-	if _, err = sdk.Commit(ctx, host, c); sdk.CodeOf(err) == sdk.CodeConflict { // an earlier attempt has done it
+	if err = commit(ctx, host, c); sdk.CodeOf(err) == sdk.CodeConflict { // an earlier attempt has done it
 		if d, err = loadTodo(ctx, host, d.ID); err == nil && d == nil {
 			err = noTodo(newID("todo_", task))
 		}
@@ -322,7 +322,7 @@ func (p *reminders) todoDelete(ctx context.Context, host sdk.Host, in idRequest)
 			c.Writes = append(c.Writes, remove(dueKey("tododue", d.stored, d.ID)))
 		}
 		c.Writes = append(c.Writes, sdk.KVWrite{Delete: &sdk.KVDelete{Key: todoKey(d.ID), IfVersion: &d.version}})
-		_, err = sdk.Commit(ctx, host, c)
+		err = commit(ctx, host, c)
 		deleted = err == nil
 		return err
 	})

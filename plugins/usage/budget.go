@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -67,13 +68,15 @@ const keepSpent = 400 * 24 * time.Hour
 
 // load reads what was spent in a scope.
 func (c *change) load(s scope) (*spent, error) {
-	at := &spent{}
-	_, err := c.get(s.key(), at)
-	at.Session = s.session
-	if at.Holds == nil {
-		at.Holds = map[string]reserved{}
+	sp, _, err := at[spent](c, s.key())
+	if err != nil {
+		return nil, err
 	}
-	return at, err
+	sp.Session = s.session
+	if sp.Holds == nil {
+		sp.Holds = map[string]reserved{}
+	}
+	return sp, nil
 }
 
 // hold is a reservation, by its id.
@@ -84,44 +87,60 @@ type hold struct {
 	reserved
 }
 
-// settle adds a record's cost to its day and session, and ends its reservation, which
-// may have been made the day before.
-func (u *usage) settle(c *change, r record, reservation string) error {
+// account is what a record changes besides itself and its cell: its day and session,
+// its reservation, and where that was made, which may be the day before.
+type account struct {
+	own, others []*spent
+	scopes      []scope // of both
+	reservation string
+	held        bool
+}
+
+// account reads it.
+func (u *usage) account(c *change, r record, reservation string) (*account, error) {
+	a := &account{scopes: u.scopes(r.Day, r.Session), reservation: reservation}
+	for _, s := range a.scopes {
+		sp, err := c.load(s)
+		if err != nil {
+			return nil, err
+		}
+		a.own = append(a.own, sp)
+	}
+	if reservation == "" {
+		return a, nil
+	}
+	h, there, err := at[hold](c, holdKeys+reservation)
+	if err != nil || !there {
+		return a, err
+	}
+	a.held = true
+	for _, s := range u.scopes(h.Day, h.Session) {
+		if slices.Contains(a.scopes, s) {
+			continue
+		}
+		sp, err := c.load(s)
+		if err != nil {
+			return nil, err
+		}
+		a.scopes, a.others = append(a.scopes, s), append(a.others, sp)
+	}
+	return a, nil
+}
+
+// settle adds a cost to its day and session, and ends its reservation.
+func (a *account) settle(c *change, cost *int64) {
 	now := sdk.Now()
-	touched := u.scopes(r.Day, r.Session)
-	own := len(touched)
-	if reservation != "" {
-		var h hold
-		there, err := c.get(holdKeys+reservation, &h)
-		if err != nil {
-			return err
+	for i, sp := range append(a.own, a.others...) {
+		delete(sp.Holds, a.reservation)
+		sp.held(now)
+		if i < len(a.own) && cost != nil {
+			sp.Cost += *cost
 		}
-		if there {
-			if err := c.remove(holdKeys + reservation); err != nil {
-				return err
-			}
-			for _, s := range u.scopes(h.Day, h.Session) {
-				if s != touched[0] && s != touched[own-1] {
-					touched = append(touched, s)
-				}
-			}
-		}
+		c.put(a.scopes[i].key(), keepSpent)
 	}
-	for i, s := range touched {
-		at, err := c.load(s)
-		if err != nil {
-			return err
-		}
-		delete(at.Holds, reservation)
-		at.held(now)
-		if i < own && r.Cost != nil {
-			at.Cost += *r.Cost
-		}
-		if err := c.set(s.key(), at, keepSpent); err != nil {
-			return err
-		}
+	if a.held {
+		c.remove(holdKeys + a.reservation)
 	}
-	return nil
 }
 
 // limit is a budget that was set by usage.set_budget.
@@ -141,9 +160,12 @@ func (u *usage) limit(c *change, s scope) (*usd, error) {
 		keys, otherwise = []string{budgetKeys + "session/" + digest(s.session), budgetKeys + "session"}, u.budgets.Session
 	}
 	for _, key := range keys {
-		var l limit
-		if there, err := c.get(key, &l); there || err != nil {
-			return &l.USD, err
+		l, there, err := at[limit](c, key)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			return &l.USD, nil
 		}
 	}
 	return otherwise, nil
@@ -164,13 +186,17 @@ func (u *usage) setBudget(ctx context.Context, host sdk.Host, in struct {
 		key += "/" + digest(in.Session)
 	}
 	err := u.change(ctx, host, func(c *change) error {
-		if _, err := c.get(key, new(limit)); err != nil {
+		l, _, err := at[limit](c, key)
+		if err != nil {
 			return err
 		}
 		if in.USD == nil {
-			return c.remove(key)
+			c.remove(key)
+			return nil
 		}
-		return c.set(key, limit{in.Session, *in.USD}, 0)
+		*l = limit{in.Session, *in.USD}
+		c.put(key, 0)
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -189,23 +215,23 @@ type standing struct {
 }
 
 func (u *usage) standing(c *change, s scope) (standing, *spent, error) {
-	at, err := c.load(s)
+	sp, err := c.load(s)
 	if err != nil {
 		return standing{}, nil, err
 	}
-	out := standing{Spent: usd(at.Cost), Reserved: usd(at.held(sdk.Now()))}
+	out := standing{Spent: usd(sp.Cost), Reserved: usd(sp.held(sdk.Now()))}
 	if out.Budget, err = u.limit(c, s); err != nil || out.Budget == nil {
-		return out, at, err
+		return out, sp, err
 	}
 	left := max(*out.Budget-out.Spent-out.Reserved, 0)
 	out.Left = &left
-	return out, at, nil
+	return out, sp, nil
 }
 
 func (u *usage) budget(ctx context.Context, host sdk.Host, in struct {
 	Session string `json:"session"`
 }) (any, error) {
-	c := &change{ctx: ctx, kv: sdk.NewKV(host), items: map[string]*sdk.Item{}}
+	c := fresh(ctx, host)
 	out := map[string]any{"zone": u.zone.String(), "session": nil}
 	every, err := u.limit(c, scope{session: anySession})
 	if err != nil {
@@ -213,14 +239,14 @@ func (u *usage) budget(ctx context.Context, host sdk.Host, in struct {
 	}
 	out["every_session_usd"] = every
 	for _, s := range u.scopes(u.day(sdk.Now()), in.Session) {
-		at, _, err := u.standing(c, s)
+		st, _, err := u.standing(c, s)
 		if err != nil {
 			return nil, err
 		}
 		if s.session != "" {
-			out["session"] = at
+			out["session"] = st
 		} else {
-			out["date"], out["day"] = s.day, at
+			out["date"], out["day"] = s.day, st
 		}
 	}
 	return out, nil

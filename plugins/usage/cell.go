@@ -126,13 +126,10 @@ type period struct {
 	By      string   `json:"by"` // the task and life that reset it last
 }
 
-func (c *change) period() (period, error) {
-	var p period
-	_, err := c.get(periodKey, &p)
-	return p, err
-}
-
 func currentPeriod(ctx context.Context, host sdk.Host) (period, error) {
-	c := &change{ctx: ctx, kv: sdk.NewKV(host), items: map[string]*sdk.Item{}}
-	return c.period()
+	p, _, err := at[period](fresh(ctx, host), periodKey)
+	if err != nil {
+		return period{}, err
+	}
+	return *p, nil
 }

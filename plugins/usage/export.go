@@ -35,7 +35,7 @@ func (u *usage) export(ctx context.Context, host sdk.Host, in struct {
 		if err := json.Unmarshal(it.Value, &records[i]); err != nil {
 			return nil, fmt.Errorf("%s: %w", it.Key, err)
 		}
-		records[i] = records[i].shown()
+		records[i].price(records[i].Cost, records[i].Price)
 	}
 	next := base64.RawURLEncoding.EncodeToString([]byte(strings.TrimPrefix(page.Next, recordKeys)))
 	if in.Format != "csv" {

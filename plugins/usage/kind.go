@@ -116,7 +116,6 @@ func reading(h *sdk.HandlerInfo) { h.ReadOnly, h.Idempotent = true, true }
 
 func repeatable(h *sdk.HandlerInfo) { h.Idempotent = true }
 
-// recorder marks what must not give up, and what gains nothing from running beside
-// itself: all records change the same totals. One after the other, a node does some
-// hundred a second, and they leave the queue's slots to others.
-func recorder(h *sdk.HandlerInfo) { h.Idempotent, h.MaxAttempts, h.Concurrency = true, 20, 1 }
+// recorder marks what must not give up. Records that run side by side are written
+// together; a few are enough for that, and leave the queue's slots to others.
+func recorder(h *sdk.HandlerInfo) { h.Idempotent, h.MaxAttempts, h.Concurrency = true, 20, 16 }

@@ -30,7 +30,9 @@ type usage struct {
 	reservation time.Duration  // how long a reservation holds
 	budgets     budgets
 	own         own
-	turn        chan struct{} // one change at a time
+	pile        pile             // calls that wait to be recorded
+	turn        chan struct{}    // one change at a time: they would only undo each other
+	rows        map[string]*item // what the last change left behind; of the one whose turn it is
 }
 
 // budgets are those of config.hcl; nil is none.
@@ -40,7 +42,7 @@ type budgets struct {
 }
 
 func newUsage() *usage {
-	return &usage{zone: time.UTC, keep: 400 * 24 * time.Hour, reservation: 10 * time.Minute, turn: make(chan struct{}, 1)}
+	return &usage{zone: time.UTC, keep: 400 * 24 * time.Hour, reservation: 10 * time.Minute, turn: make(chan struct{}, 1), rows: map[string]*item{}}
 }
 
 func plugin() sdk.Plugin {

@@ -40,39 +40,38 @@ func (u *usage) recompute(ctx context.Context, host sdk.Host, in struct {
 
 // reprice prices one record. skip: it is not meant, or was priced meanwhile.
 func (u *usage) reprice(c *change, id, model string) (cost *int64, skip bool, err error) {
-	if marked, err := c.get(unpricedKeys+id, new(bool)); err != nil || !marked {
+	if _, marked, err := at[bool](c, unpricedKeys+id); err != nil || !marked {
 		return nil, true, err
 	}
-	var r record
-	there, err := c.get(recordKeys+id, &r)
+	r, there, err := at[record](c, recordKeys+id)
 	if err != nil {
 		return nil, false, err
 	}
 	if !there || r.Cost != nil { // its record has expired
-		return nil, true, c.remove(unpricedKeys + id)
+		c.remove(unpricedKeys + id)
+		return nil, true, nil
 	}
 	if model != "" && r.Model != model {
 		return nil, true, nil
 	}
-	r.Cost, r.Price = u.quote(r.Provider, r.Model, r.tokens, r.Time)
-	if r.Cost == nil {
+	cost, price := u.quote(r.Provider, r.Model, r.tokens, r.Time)
+	if cost == nil {
 		return nil, false, nil
 	}
-	if err := c.set(recordKeys+id, r, u.keep); err != nil {
+	sum, _, err := at[cell](c, r.cell())
+	if err != nil {
 		return nil, false, err
 	}
-	if err := c.remove(unpricedKeys + id); err != nil {
+	account, err := u.account(c, *r, "")
+	if err != nil {
 		return nil, false, err
 	}
-	var at cell
-	key := r.cell()
-	if _, err := c.get(key, &at); err != nil {
-		return nil, false, err
-	}
-	at.Unpriced--
-	at.Cost += *r.Cost
-	if err := c.set(key, at, 0); err != nil {
-		return nil, false, err
-	}
-	return r.Cost, false, u.settle(c, r, "")
+	r.price(cost, price)
+	c.put(recordKeys+id, u.keep)
+	c.remove(unpricedKeys + id)
+	sum.Unpriced--
+	sum.Cost += *cost
+	c.put(r.cell(), 0)
+	account.settle(c, cost)
+	return cost, false, nil
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -24,15 +27,15 @@ type record struct {
 	Time sdk.Time `json:"time"`
 	Day  string   `json:"day"` // of the configured zone
 	call
-	Period int     `json:"period"`             // grows with each reset
-	Cost   *int64  `json:"cost_micro_usd"`     // null: no price is known
-	Price  *priced `json:"price"`              // where it comes from
-	USD    *usd    `json:"cost_usd,omitempty"` // Cost in dollars; filled in when it is shown
+	Period int     `json:"period"`         // grows with each reset
+	Cost   *int64  `json:"cost_micro_usd"` // null: no price is known
+	USD    *usd    `json:"cost_usd"`       // the same in dollars
+	Price  *priced `json:"price"`          // where it comes from
 }
 
-func (r record) shown() record {
-	r.USD = (*usd)(r.Cost)
-	return r
+// price gives the record a cost; nil: none is known.
+func (r *record) price(cost *int64, from *priced) {
+	r.Cost, r.USD, r.Price = cost, (*usd)(cost), from
 }
 
 // The keys of the plugin's namespace.
@@ -67,15 +70,11 @@ func (in recording) fromEvent() (recording, error) {
 	if len(e.Data) == 0 || string(e.Data) == "null" {
 		return in, sdk.Errorf(sdk.CodeInvalidPayload, "the event %s has no data; want at least model, input_tokens and output_tokens", e.ID)
 	}
-	var need struct {
-		Input  *int64 `json:"input_tokens"`
-		Output *int64 `json:"output_tokens"`
-	}
+	in.Input, in.Output = math.MinInt64, math.MinInt64 // not said
 	if err := json.Unmarshal(e.Data, &in); err != nil {
 		return in, sdk.Errorf(sdk.CodeInvalidPayload, "the data of event %s: %v", e.ID, err)
 	}
-	_ = json.Unmarshal(e.Data, &need)
-	if in.Model == "" || need.Input == nil || need.Output == nil {
+	if in.Model == "" || in.Input == math.MinInt64 || in.Output == math.MinInt64 {
 		return in, sdk.Errorf(sdk.CodeInvalidPayload, "the data of event %s: want model, input_tokens and output_tokens", e.ID)
 	}
 	if in.ID == "" {
@@ -109,59 +108,62 @@ func (u *usage) record(ctx context.Context, host sdk.Host, in recording) (any, e
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	var r record
-	created := false
-	err := u.change(ctx, host, func(c *change) error {
-		created = false
-		there, err := c.get(recordKeys+in.ID, &r)
+	w := &wanted{record: record{ID: in.ID, Time: in.Time, Day: u.day(in.Time), call: in.call}, reservation: in.Reservation, done: make(chan bool, 1)}
+	w.price(u.quote(in.Provider, in.Model, in.tokens, in.Time))
+	if err := u.join(ctx, host, w); err != nil {
+		return nil, err
+	}
+	created := strconv.FormatBool(w.created)
+	return json.RawMessage(slices.Concat([]byte(`{"record":`), w.doc, []byte(`,"created":`+created+`}`))), nil
+}
+
+// enter adds a wanted record to a change, with all that it changes. An error that is
+// the record's own is kept there.
+func (u *usage) enter(c *change, w *wanted) error {
+	w.created, w.err = false, nil
+	key := recordKeys + w.ID
+	if c.again || c.rows[key] != nil { // at first it is taken to be new
+		old, there, err := at[record](c, key)
 		if err != nil {
 			return err
 		}
 		if there {
-			if r.call != in.call {
-				return sdk.Errorf(sdk.CodeConflict, "the id %.80q is recorded with another call, and a record never changes: use another id", in.ID)
+			if old.call != w.call {
+				w.err = sdk.Errorf(sdk.CodeConflict, "the id %.80q is recorded with another call, and a record never changes: use another id", w.ID)
+				return nil
 			}
-			return nil
-		}
-		period, err := c.period()
-		if err != nil {
+			w.doc, err = json.Marshal(old)
 			return err
 		}
-		r = record{ID: in.ID, Time: in.Time, Day: u.day(in.Time), call: in.call, Period: period.Number}
-		r.Cost, r.Price = u.quote(in.Provider, in.Model, in.tokens, in.Time)
-		created = true
-		return u.add(c, r, in.Reservation)
-	})
+	}
+	// All is read before anything is altered.
+	period, _, err := at[period](c, periodKey)
 	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"record": r.shown(), "created": created}, nil
-}
-
-// add writes a new record with all that it changes.
-func (u *usage) add(c *change, r record, reservation string) error {
-	if err := c.set(recordKeys+r.ID, r, u.keep); err != nil {
 		return err
 	}
-	if r.Cost == nil {
-		if _, err := c.get(unpricedKeys+r.ID, new(bool)); err != nil {
-			return err
-		}
-		if err := c.set(unpricedKeys+r.ID, true, u.keep); err != nil {
-			return err
-		}
-	}
-	var at cell
-	key := r.cell()
-	if _, err := c.get(key, &at); err != nil {
+	w.Period = period.Number
+	sum, _, err := at[cell](c, w.cell())
+	if err != nil {
 		return err
 	}
-	at.label(r)
-	at.add(r)
-	if err := c.set(key, at, 0); err != nil {
+	account, err := u.account(c, w.record, w.reservation)
+	if err != nil {
 		return err
 	}
-	return u.settle(c, r, reservation)
+	if w.doc, err = json.Marshal(w.record); err != nil {
+		return err
+	}
+	w.created = true
+	c.put(periodKey, 0) // so that no reset comes in between
+	c.create(key, &w.record, w.doc, u.keep)
+	if w.Cost == nil {
+		c.create(unpricedKeys+w.ID, nil, json.RawMessage("true"), u.keep)
+	}
+	sum.label(w.record)
+	sum.add(w.record)
+	c.put(w.cell(), 0)
+	account.settle(c, w.Cost)
+	return nil
 }
 
 // day is the day of a moment in the configured zone.

@@ -37,12 +37,12 @@ func (u *usage) reserve(ctx context.Context, host sdk.Host, in struct {
 	var known bool
 	err := u.change(ctx, host, func(c *change) error {
 		now := sdk.Now()
-		there, err := c.get(holdKeys+in.ID, &h)
+		old, there, err := at[hold](c, holdKeys+in.ID)
 		if err != nil {
 			return err
 		}
-		if there && h.Until > now {
-			known = true // asked for again: the same answer
+		if there && old.Until > now {
+			h, known = *old, true // asked for again: the same answer
 			return nil
 		}
 		cost, _ := u.quote(in.Provider, in.Model, use, now)
@@ -52,7 +52,7 @@ func (u *usage) reserve(ctx context.Context, host sdk.Host, in struct {
 			h.Cost = *cost
 		}
 		for _, s := range u.scopes(h.Day, h.Session) {
-			st, at, err := u.standing(c, s)
+			st, sp, err := u.standing(c, s)
 			if err != nil {
 				return err
 			}
@@ -60,21 +60,19 @@ func (u *usage) reserve(ctx context.Context, host sdk.Host, in struct {
 				return sdk.Errorf(sdk.CodeBudgetExceeded, "the budget of %s is $%s: $%s are spent and $%s reserved, and this call may cost $%s; "+
 					"raise it with usage.set_budget, or use a cheaper model", s, *st.Budget, st.Spent, st.Reserved, usd(h.Cost))
 			}
-			if len(at.Holds) >= maxHolds {
+			if len(sp.Holds) >= maxHolds {
 				return sdk.Errorf(sdk.CodeLimitExceeded, "%s has %d reservations; record or release some", s, maxHolds)
 			}
-			at.Holds[in.ID] = h.reserved
-			if known {
-				if err := c.set(s.key(), at, keepSpent); err != nil {
-					return err
-				}
+			if known { // else there is nothing to set aside: the call may be made
+				sp.Holds[in.ID] = h.reserved
+				c.put(s.key(), keepSpent)
 			}
 		}
-		if !known {
-			c.writes = nil // nothing to set aside: the call may be made
-			return nil
+		if known {
+			*old = h
+			c.put(holdKeys+in.ID, ttl)
 		}
-		return c.set(holdKeys+in.ID, h, ttl)
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -94,22 +92,20 @@ func (u *usage) release(ctx context.Context, host sdk.Host, in struct {
 	}
 	released := false
 	err := u.change(ctx, host, func(c *change) error {
-		var h hold
-		there, err := c.get(holdKeys+in.ID, &h)
+		h, there, err := at[hold](c, holdKeys+in.ID)
 		if released = there; err != nil || !there {
 			return err
 		}
 		for _, s := range u.scopes(h.Day, h.Session) {
-			at, err := c.load(s)
+			sp, err := c.load(s)
 			if err != nil {
 				return err
 			}
-			delete(at.Holds, in.ID)
-			if err := c.set(s.key(), at, keepSpent); err != nil {
-				return err
-			}
+			delete(sp.Holds, in.ID)
+			c.put(s.key(), keepSpent)
 		}
-		return c.remove(holdKeys + in.ID)
+		c.remove(holdKeys + in.ID)
+		return nil
 	})
 	return map[string]bool{"released": released}, err
 }

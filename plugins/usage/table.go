@@ -28,7 +28,19 @@ type table struct {
 	once      sync.Once
 	version   string
 	providers []*provider
+
+	mu    sync.Mutex
+	found map[[2]string]sold // by provider and model, as they were asked for
 }
+
+// sold is a model with all its prices; without any: there is none.
+type sold struct {
+	rates []rates
+	from  *priced
+}
+
+// maxFound bounds the answers that are kept.
+const maxFound = 500
 
 type provider struct {
 	ID       string   `json:"id"`
@@ -95,13 +107,32 @@ func (p *provider) open() []model {
 }
 
 // find returns the prices of a model at a moment, or nil. Both names are in lower
-// case. A provider that is named and unknown sells nothing that we know the price of:
-// a model of that name elsewhere is another offer.
+// case.
 func (t *table) find(providerName, name string, at time.Time) (*rates, *priced) {
+	key := [2]string{providerName, name}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, known := t.found[key]
+	if !known {
+		s = t.look(providerName, name)
+		if t.found == nil || len(t.found) >= maxFound {
+			t.found = map[[2]string]sold{}
+		}
+		t.found[key] = s
+	}
+	if s.from == nil {
+		return nil, nil
+	}
+	return current(s.rates, at), s.from
+}
+
+// look finds a model. A provider that is named and unknown sells nothing that we know
+// the price of: a model of that name elsewhere is another offer.
+func (t *table) look(providerName, name string) sold {
 	t.open()
 	p := t.provider(providerName, name)
 	if p == nil {
-		return nil, nil
+		return sold{}
 	}
 	m := t.model(p, name)
 	if m == nil {
@@ -110,9 +141,9 @@ func (t *table) find(providerName, name string, at time.Time) (*rates, *priced) 
 		}
 	}
 	if m == nil {
-		return nil, nil
+		return sold{}
 	}
-	return current(m.rates(), at), &priced{t.version, p.ID, m.ID}
+	return sold{m.rates(), &priced{t.version, p.ID, m.ID}}
 }
 
 // provider finds one by its id, another name or its address; without a name, by

@@ -102,12 +102,16 @@ func (u *usage) reset(ctx context.Context, host sdk.Host, _ struct{}) (any, erro
 	by := fmt.Sprintf("%s/%d", task.ID, task.Life)
 	var now period
 	err := u.change(ctx, host, func(c *change) error {
-		var err error
-		if now, err = c.period(); err != nil || now.By == by {
-			return err // an earlier attempt of this task has done it
+		p, _, err := at[period](c, periodKey)
+		if err != nil {
+			return err
 		}
-		now = period{Number: now.Number + 1, ResetAt: sdk.Now(), By: by}
-		return c.set(periodKey, now, 0)
+		if p.By != by { // else an earlier attempt of this task has done it
+			*p = period{Number: p.Number + 1, ResetAt: sdk.Now(), By: by}
+			c.put(periodKey, 0)
+		}
+		now = *p
+		return nil
 	})
 	if err != nil {
 		return nil, err
