@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,26 +31,64 @@ func tell(ctx context.Context, host sdk.Host, c change) error {
 	return publish(ctx, host, "updated", c.address, c.version)
 }
 
+// write makes writes, of which the last is of the entry at a address, and tells what
+// became of it, all in one transaction: what is stored and what is told cannot differ.
+func write(ctx context.Context, host sdk.Host, c change, what string, writes ...sdk.KVWrite) (sdk.KVResult, error) {
+	e, err := event(what, c.address, c.version)
+	if err != nil {
+		return sdk.KVResult{}, err
+	}
+	t := sdk.Transaction{Writes: writes, Events: []sdk.Event{e}}
+	r, err := sdk.Commit(ctx, host, t)
+	if errors.Is(err, &sdk.Error{Code: sdk.CodeCapabilityDenied}) { // without the grant to publish nobody is told
+		t.Events = nil
+		r, err = sdk.Commit(ctx, host, t)
+	}
+	if err != nil {
+		return sdk.KVResult{}, err
+	}
+	done := r.Results[len(r.Results)-1]
+	if done.Expired { // of one that had expired only the store knew
+		err = publish(ctx, host, "expired", c.address, 0)
+	}
+	return done, err
+}
+
+// stored is what the store has at key after a write: its times are the store's.
+// Somebody may have written again since; then it is what was written, at a time.
+func stored(ctx context.Context, kv sdk.KV, set sdk.KVSet, version int64, at sdk.Time) (sdk.Item, error) {
+	it, err := kv.Get(ctx, set.Key)
+	if err != nil || it != nil && it.Version == version {
+		return *cmp.Or(it, &sdk.Item{}), err
+	}
+	return sdk.Item{Key: set.Key, Value: set.Value, Version: version, CreatedAt: at, UpdatedAt: at}, nil
+}
+
 // publish tells others of a change. The change itself is made: without the grant
 // to publish, nobody is told, and that is no failure.
 func publish(ctx context.Context, host sdk.Host, what string, a address, version int64) error {
+	e, err := event(what, a, version)
+	if err != nil {
+		return err
+	}
+	_, err = sdk.Publish(ctx, host, e)
+	if errors.Is(err, &sdk.Error{Code: sdk.CodeCapabilityDenied}) {
+		return nil
+	}
+	return err
+}
+
+func event(what string, a address, version int64) (sdk.Event, error) {
 	data := map[string]any{"section": a.Section, "key": a.Key, "session": a.Session}
 	if version > 0 {
 		data["version"] = version
 	}
 	b, err := json.Marshal(data)
-	if err != nil {
-		return err
-	}
 	subject := a.Section + "/" + a.Key
 	if len(subject) > maxSubject {
 		subject = strings.ToValidUTF8(subject[:maxSubject], "")
 	}
-	_, err = sdk.Publish(ctx, host, sdk.Event{Type: "memory.entry." + what, Subject: subject, Data: b})
-	if errors.Is(err, &sdk.Error{Code: sdk.CodeCapabilityDenied}) {
-		return nil
-	}
-	return err
+	return sdk.Event{Type: "memory.entry." + what, Subject: subject, Data: b}, err
 }
 
 // maxSubject is how long an event's subject may be. The key is whole in its data.

@@ -162,8 +162,8 @@ func (m *memory) tryLearn(ctx context.Context, host sdk.Host, a address, f fact,
 	if old != nil {
 		version = old.Version
 	}
-	if o.ifVersion != nil && *o.ifVersion != version {
-		return learned{}, sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d; read it again", a.Key, version, *o.ifVersion)
+	if err := unlike(a, version, o.ifVersion); err != nil {
+		return learned{}, err
 	}
 	f.RecordedAt, err = now(ctx, host)
 	if err != nil {
@@ -208,26 +208,21 @@ func (m *memory) tryLearn(ctx context.Context, host sdk.Host, a address, f fact,
 	if err != nil {
 		return learned{}, err
 	}
-	r, err := kv.Apply(ctx, append(writes, w)...)
+	what := "updated"
+	if old == nil {
+		what = "created"
+	}
+	done, err := write(ctx, host, change{address: a, version: version + 1}, what, append(writes, w)...)
 	if err != nil {
 		return learned{}, err
 	}
-	done := r[len(r)-1]
 	m.quota.add(true, len(f.Fact))
-	// The times of the entry are the store's.
-	it, err := kv.Get(ctx, a.item())
+	it, err := stored(ctx, kv, *w.Set, done.Version, f.RecordedAt)
 	if err != nil {
 		return learned{}, err
 	}
-	if it == nil || it.Version != done.Version {
-		it = &sdk.Item{Key: a.item(), Value: w.Set.Value, Version: done.Version, CreatedAt: f.RecordedAt, UpdatedAt: f.RecordedAt}
-	}
-	e, err := toEntry(*it)
-	if err != nil {
-		return learned{}, err
-	}
-	return learned{entry: e, fact: f, created: done.Created, superseded: superseded},
-		tell(ctx, host, change{a, done.Version, done.Created, done.Expired})
+	e, err := toEntry(it)
+	return learned{entry: e, fact: f, created: done.Created, superseded: superseded}, err
 }
 
 // clockSkew is how far ahead a caller's clock may be.
@@ -382,14 +377,11 @@ func (m *memory) retire(ctx context.Context, host sdk.Host, a address, id string
 		if err != nil {
 			return false, err
 		}
-		_, err = kv.Apply(ctx, w, sdk.KVWrite{Delete: &sdk.KVDelete{Key: a.item(), IfVersion: &old.Version}})
+		_, err = write(ctx, host, change{address: a}, "deleted", w, sdk.KVWrite{Delete: &sdk.KVDelete{Key: a.item(), IfVersion: &old.Version}})
 		if errors.Is(err, &sdk.Error{Code: sdk.CodeConflict}) {
 			continue
 		}
-		if err != nil {
-			return false, err
-		}
-		return true, publish(ctx, host, "deleted", a, 0)
+		return err == nil, err
 	}
 	return false, sdk.Errorf(sdk.CodeUnavailable, "too many write facts about %q at once; try again", a.Key)
 }

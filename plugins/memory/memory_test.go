@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +152,38 @@ func TestWithoutGrants(t *testing.T) {
 	}
 }
 
+// Chinese, Japanese and Thai have no spaces between words.
+func TestSearchWithoutSpaces(t *testing.T) {
+	h := sdktest.NewHost()
+	run(t, h, "set", `{"section":"notes","key":"zh","value":"我在北京工作"}`)
+	run(t, h, "set", `{"section":"notes","key":"ja","value":"ボブは東京のAcme社で働いています"}`)
+	run(t, h, "set", `{"section":"notes","key":"th","value":"ฉันทำงานที่กรุงเทพ"}`)
+	run(t, h, "remember", `{"fact":"他住在上海"}`)
+	for query, want := range map[string]string{"北京": "zh", "在北京吗？": "zh", "京": "zh ja", "東京": "ja", "Acme": "ja", "กรุงเทพ": "th", "海京": ""} {
+		found := []string{}
+		for _, r := range run(t, h, "search", `{"query":"`+query+`","section":"notes"}`)["results"].([]any) {
+			found = append(found, entryOf(t, r.(map[string]any))["key"].(string))
+		}
+		if slices.Sort(found); strings.Join(found, " ") != sortedWords(want) {
+			t.Errorf("%s finds %v, want %q", query, found, want)
+		}
+	}
+	if got := run(t, h, "recall", `{"query":"谁在上海?"}`)["facts"].([]any); len(got) != 1 {
+		t.Errorf("recall: %v", got)
+	}
+	for in, want := range map[string]string{"plain Grüße": "plain Grüße", "北": " 北 ", "a北京b": "a 北 北京 京 b"} {
+		if got := divide(in, true); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
+
+func sortedWords(s string) string {
+	words := strings.Fields(s)
+	slices.Sort(words)
+	return strings.Join(words, " ")
+}
+
 func TestIfVersion(t *testing.T) {
 	h := sdktest.NewHost()
 	set := func(condition string) error {
@@ -175,5 +209,40 @@ func TestIfVersion(t *testing.T) {
 	run(t, h, "delete", `{"section":"notes","key":"a/b"}`)
 	if err := set("0"); err != nil {
 		t.Errorf("after a delete: %v", err)
+	}
+}
+
+// dying is a host on which an attempt dies when it publishes: what was stored before is
+// stored, and nobody would hear of it.
+type dying struct{ *sdktest.Host }
+
+func (d dying) Call(ctx context.Context, op string, request []byte) ([]byte, error) {
+	if op == sdk.OpPublish {
+		return nil, sdk.Errorf(sdk.CodeNodeLost, "dead")
+	}
+	return d.Host.Call(ctx, op, request)
+}
+
+// An entry and the event that tells of it are stored together.
+func TestChangeAndEventAreOne(t *testing.T) {
+	h := sdktest.NewHost()
+	for _, step := range []struct{ kind, payload string }{
+		{"set", `{"section":"notes","key":"k","value":1}`},
+		{"set", `{"section":"notes","key":"k","value":2}`},
+		{"delete", `{"section":"notes","key":"k"}`},
+		{"remember", `{"fact":"Bob works at Acme","subject":"job"}`},
+		{"remember", `{"fact":"Bob works at Globex","subject":"job"}`},
+		{"forget", `{"subject":"job"}`},
+	} {
+		if _, err := plugin().Handle(t.Context(), sdktest.Task("memory."+step.kind, step.payload), dying{h}); err != nil {
+			t.Errorf("%s %s: %v", step.kind, step.payload, err)
+		}
+	}
+	var types []string
+	for _, e := range h.Published {
+		types = append(types, strings.TrimPrefix(e.Type, "memory.entry."))
+	}
+	if got := strings.Join(types, " "); got != "created updated deleted created updated deleted" {
+		t.Errorf("told: %s", got)
 	}
 }

@@ -92,7 +92,7 @@ func (m *memory) recall(ctx context.Context, host sdk.Host, in struct {
 	if strings.TrimSpace(in.Query) == "" {
 		found, err = about(ctx, kv, subject, scopes(in.Session), in.AsOf != nil)
 	} else {
-		req := sdk.KVSearch{Query: in.Query, Limit: limit}
+		req := sdk.KVSearch{Query: divide(in.Query, false), Limit: limit}
 		for _, s := range scopes(in.Session) {
 			a := address{facts, subject, s}
 			req.Prefixes = append(req.Prefixes, a.item())

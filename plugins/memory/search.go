@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -40,8 +41,9 @@ func (m *memory) search(ctx context.Context, host sdk.Host, in struct {
 		}
 	}
 	results := []result{}
+	query := divide(in.Query, false)
 	for some := range slices.Chunk(prefixes, maxPrefixes) {
-		hits, err := kv.Search(ctx, sdk.KVSearch{Query: in.Query, Prefixes: some, Limit: limit})
+		hits, err := kv.Search(ctx, sdk.KVSearch{Query: query, Prefixes: some, Limit: limit})
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +78,38 @@ func words(key string, value json.RawMessage) string {
 	if json.Unmarshal(value, &v) == nil {
 		collect(&b, v)
 	}
-	return strings.ReplaceAll(strings.ToValidUTF8(b.String(), " "), "\x00", " ")
+	return strings.ReplaceAll(strings.ToValidUTF8(divide(b.String(), true), " "), "\x00", " ")
+}
+
+// divide makes words of writing that has no spaces between them, which the store would
+// take for one long word: each two characters in a row, and in a text that is searched
+// also each alone.
+func divide(s string, alone bool) string {
+	if !strings.ContainsFunc(s, spaceless) {
+		return s
+	}
+	var b strings.Builder
+	rest := []rune(s)
+	for i, r := range rest {
+		before, after := i > 0 && spaceless(rest[i-1]), i+1 < len(rest) && spaceless(rest[i+1])
+		switch {
+		case !spaceless(r):
+			b.WriteRune(r)
+			continue
+		case alone || !before && !after:
+			b.WriteString(" " + string(r))
+		}
+		if after {
+			b.WriteString(" " + string(rest[i:i+2]))
+		} else {
+			b.WriteString(" ")
+		}
+	}
+	return b.String()
+}
+
+func spaceless(r rune) bool {
+	return r > unicode.MaxLatin1 && unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
 }
 
 func collect(b *strings.Builder, v any) {

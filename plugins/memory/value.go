@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,32 +40,58 @@ func (m *memory) set(ctx context.Context, host sdk.Host, in struct {
 		}
 		return map[string]any{"entry": l.entry, "created": l.created}, nil
 	}
-	r, err := sdk.NewKV(host).Put(ctx, sdk.KVSet{Key: in.item(), Value: in.Value, Text: words(in.Key, in.Value), TTL: ttl, IfVersion: in.IfVersion})
-	if errors.Is(err, &sdk.Error{Code: sdk.CodeConflict}) { // in the store's words it is about an item
-		return nil, m.conflict(ctx, host, in.address, *in.IfVersion)
+	for range rivals {
+		e, created, err := m.trySet(ctx, host, in.address, sdk.KVSet{Key: in.item(), Value: in.Value, Text: words(in.Key, in.Value), TTL: ttl}, in.IfVersion)
+		if errors.Is(err, &sdk.Error{Code: sdk.CodeConflict}) && in.IfVersion == nil {
+			continue // somebody else wrote it in between
+		}
+		return map[string]any{"entry": e, "created": created}, err
 	}
-	if err != nil {
-		return nil, err
-	}
-	m.quota.add(r.Created, len(in.Value))
-	e, err := toEntry(r.Item)
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"entry": e, "created": r.Created}, tell(ctx, host, change{in.address, e.Version, r.Created, r.Expired})
+	return nil, sdk.Errorf(sdk.CodeUnavailable, "too many write %q at once; try again", in.Key)
 }
 
-// conflict says which version an entry has.
-func (m *memory) conflict(ctx context.Context, host sdk.Host, a address, want int64) error {
-	it, err := sdk.NewKV(host).Get(ctx, a.item())
+func (m *memory) trySet(ctx context.Context, host sdk.Host, a address, set sdk.KVSet, ifVersion *int64) (e entry, created bool, err error) {
+	kv := sdk.NewKV(host)
+	old, err := kv.Get(ctx, set.Key)
 	if err != nil {
-		return err
+		return e, false, err
 	}
-	version := int64(0)
-	if it != nil {
-		version = it.Version
+	version, what := int64(0), "created"
+	if old != nil {
+		version, what = old.Version, "updated"
 	}
-	return sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d; read it again", a.Key, version, want)
+	if err := unlike(a, version, ifVersion); err != nil {
+		return e, false, err
+	}
+	set.IfVersion = &version
+	done, err := write(ctx, host, change{address: a, version: version + 1}, what, sdk.KVWrite{Set: &set})
+	if errors.Is(err, &sdk.Error{Code: sdk.CodeConflict}) && ifVersion != nil {
+		if now, fault := kv.Get(ctx, set.Key); fault == nil && now != nil {
+			err = cmp.Or(unlike(a, now.Version, ifVersion), err)
+		}
+	}
+	if err != nil {
+		return e, false, err
+	}
+	m.quota.add(done.Created, len(set.Value))
+	at, err := now(ctx, host)
+	if err != nil {
+		return e, false, err
+	}
+	it, err := stored(ctx, kv, set, done.Version, at)
+	if err != nil {
+		return e, false, err
+	}
+	e, err = toEntry(it)
+	return e, done.Created, err
+}
+
+// unlike is the error of a set whose condition is not met.
+func unlike(a address, version int64, want *int64) error {
+	if want == nil || *want == version {
+		return nil
+	}
+	return sdk.Errorf(sdk.CodeConflict, "key %q has version %d, not %d; read it again", a.Key, version, *want)
 }
 
 // ttl is how long an entry lives: as long as it says, and otherwise as long as its
@@ -107,17 +134,29 @@ func (m *memory) delete(ctx context.Context, host sdk.Host, in address) (any, er
 		deleted, err := m.retire(ctx, host, in, "")
 		return map[string]bool{"deleted": deleted}, err
 	}
-	r, err := sdk.NewKV(host).Apply(ctx, sdk.KVWrite{Delete: &sdk.KVDelete{Key: in.item()}})
-	if err != nil {
-		return nil, err
+	kv := sdk.NewKV(host)
+	for range rivals {
+		old, err := kv.Get(ctx, in.item())
+		if err != nil {
+			return nil, err
+		}
+		version, deleted := int64(0), false
+		if old != nil {
+			version, deleted = old.Version, true
+			_, err = write(ctx, host, change{address: in}, "deleted", sdk.KVWrite{Delete: &sdk.KVDelete{Key: in.item(), IfVersion: &version}})
+		} else { // perhaps there is one that has expired, which goes with this
+			var r []sdk.KVResult
+			r, err = kv.Apply(ctx, sdk.KVWrite{Delete: &sdk.KVDelete{Key: in.item(), IfVersion: &version}})
+			if err == nil && r[0].Expired {
+				err = publish(ctx, host, "expired", in, 0)
+			}
+		}
+		if errors.Is(err, &sdk.Error{Code: sdk.CodeConflict}) {
+			continue // somebody else wrote it in between
+		}
+		return map[string]bool{"deleted": deleted}, err
 	}
-	if r[0].Expired {
-		err = publish(ctx, host, "expired", in, 0)
-	}
-	if err == nil && r[0].Deleted {
-		err = publish(ctx, host, "deleted", in, 0)
-	}
-	return map[string]bool{"deleted": r[0].Deleted}, err
+	return nil, sdk.Errorf(sdk.CodeUnavailable, "too many write %q at once; try again", in.Key)
 }
 
 type page struct {
