@@ -67,8 +67,10 @@ func (u *usage) scopes(day, session string) []scope {
 const keepSpent = 400 * 24 * time.Hour
 
 // load reads what was spent in a scope.
-func (c *change) load(s scope) (*spent, error) {
-	sp, _, err := at[spent](c, s.key())
+func (c *change) load(s scope) (*spent, error) { return c.loadKey(s, s.key()) }
+
+func (c *change) loadKey(s scope, key string) (*spent, error) {
+	sp, _, err := at[spent](c, key)
 	if err != nil {
 		return nil, err
 	}
@@ -87,56 +89,54 @@ type hold struct {
 	reserved
 }
 
-// account is what a record changes besides itself and its cell: its day and session,
+// account is what a record changes besides itself and its cells: its day and session,
 // its reservation, and where that was made, which may be the day before.
 type account struct {
-	own, others []*spent
-	scopes      []scope // of both
+	keys        []string
+	spent       []*spent
+	own         int // so many of them are the record's day and session
 	reservation string
 	held        bool
 }
 
 // account reads it.
 func (u *usage) account(c *change, r record, reservation string) (*account, error) {
-	a := &account{scopes: u.scopes(r.Day, r.Session), reservation: reservation}
-	for _, s := range a.scopes {
-		sp, err := c.load(s)
-		if err != nil {
-			return nil, err
+	a := &account{reservation: reservation}
+	read := func(scopes []scope) error {
+		for _, s := range scopes {
+			key := s.key()
+			if slices.Contains(a.keys, key) {
+				continue
+			}
+			sp, err := c.loadKey(s, key)
+			if err != nil {
+				return err
+			}
+			a.keys, a.spent = append(a.keys, key), append(a.spent, sp)
 		}
-		a.own = append(a.own, sp)
+		return nil
 	}
-	if reservation == "" {
-		return a, nil
-	}
-	h, there, err := at[hold](c, holdKeys+reservation)
-	if err != nil || !there {
+	err := read(u.scopes(r.Day, r.Session))
+	if a.own = len(a.keys); err != nil || reservation == "" {
 		return a, err
 	}
-	a.held = true
-	for _, s := range u.scopes(h.Day, h.Session) {
-		if slices.Contains(a.scopes, s) {
-			continue
-		}
-		sp, err := c.load(s)
-		if err != nil {
-			return nil, err
-		}
-		a.scopes, a.others = append(a.scopes, s), append(a.others, sp)
+	h, there, err := at[hold](c, holdKeys+reservation)
+	if a.held = there; err != nil || !there {
+		return a, err
 	}
-	return a, nil
+	return a, read(u.scopes(h.Day, h.Session))
 }
 
 // settle adds a cost to its day and session, and ends its reservation.
 func (a *account) settle(c *change, cost *int64) {
 	now := sdk.Now()
-	for i, sp := range append(a.own, a.others...) {
+	for i, sp := range a.spent {
 		delete(sp.Holds, a.reservation)
 		sp.held(now)
-		if i < len(a.own) && cost != nil {
+		if i < a.own && cost != nil {
 			sp.Cost += *cost
 		}
-		c.put(a.scopes[i].key(), keepSpent)
+		c.put(a.keys[i], keepSpent)
 	}
 	if a.held {
 		c.remove(holdKeys + a.reservation)

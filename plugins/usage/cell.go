@@ -56,8 +56,8 @@ func (t totals) shown() map[string]any {
 		"cached_tokens": t.Cached, "cost_micro_usd": t.cost(), "cost_usd": (*usd)(t.cost())}
 }
 
-// cell is the totals of one day, model, session and kind: every report is a sum of
-// cells.
+// cell is the totals of one day, model, session and kind; or of one day, model and kind
+// over all sessions, which may be many. Every report is a sum of cells.
 type cell struct {
 	Day      string `json:"day"`
 	Provider string `json:"provider"`
@@ -68,23 +68,53 @@ type cell struct {
 	LastUsed sdk.Time `json:"last_used"`
 }
 
-func (a *cell) label(r record) {
-	a.Day, a.Provider, a.Model, a.Session, a.Kind = r.Day, r.Provider, r.Model, r.Session, r.Kind
-}
-
 func (a *cell) add(r record) {
 	a.totals.add(r)
 	a.LastUsed = max(a.LastUsed, r.Time)
 }
 
-// cell is the key of the record's cell.
-func (r record) cell() string {
-	return cellDay(r.Period, r.Day) + digest(r.Provider, r.Model, r.Session, r.Kind)
+// cells are the keys of the cells that the record is counted in.
+func (r record) cells() []string {
+	return []string{
+		cellDay(cellKeys, r.Period, r.Day) + digest(r.Provider, r.Model, r.Session, r.Kind),
+		cellDay(wholeKeys, r.Period, r.Day) + digest(r.Provider, r.Model, r.Kind),
+	}
 }
 
-func cellPeriod(period int) string { return fmt.Sprintf("%s%06d/", cellKeys, period) }
+func cellPeriod(keys string, period int) string { return fmt.Sprintf("%s%06d/", keys, period) }
 
-func cellDay(period int, day string) string { return cellPeriod(period) + day + "/" }
+func cellDay(keys string, period int, day string) string { return cellPeriod(keys, period) + day + "/" }
+
+// tally is the cells that a record is counted in, while a change is made.
+type tally struct {
+	keys  []string
+	cells []*cell
+}
+
+// tally reads them.
+func (c *change) tally(r record) (tally, error) {
+	t := tally{keys: r.cells()}
+	for i, key := range t.keys {
+		a, _, err := at[cell](c, key)
+		if err != nil {
+			return t, err
+		}
+		a.Day, a.Provider, a.Model, a.Kind = r.Day, r.Provider, r.Model, r.Kind
+		if i == 0 {
+			a.Session = r.Session
+		}
+		t.cells = append(t.cells, a)
+	}
+	return t, nil
+}
+
+// put writes them as f leaves them.
+func (t tally) put(c *change, f func(a *cell)) {
+	for i, key := range t.keys {
+		f(t.cells[i])
+		c.put(key, 0)
+	}
+}
 
 // digest stands for texts of any length in a key.
 func digest(texts ...string) string {
@@ -93,9 +123,10 @@ func digest(texts ...string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// cells hands the cells of a period to f, those of the days from…to, "" being open.
-func cells(ctx context.Context, host sdk.Host, period int, from, to string, f func(cell)) error {
-	prefix := cellPeriod(period)
+// cells hands the cells of a period to f, by session or of all sessions, those of the
+// days from…to, "" being open.
+func cells(ctx context.Context, host sdk.Host, keys string, period int, from, to string, f func(cell)) error {
+	prefix := cellPeriod(keys, period)
 	after := ""
 	if from != "" {
 		after = prefix + from

@@ -180,7 +180,8 @@ func (c *change) settled() {
 		r.state = untouched
 	}
 	for key := range c.rows {
-		if len(c.rows) > maxKept || !strings.HasPrefix(key, cellKeys) && !strings.HasPrefix(key, spentKeys) && key != periodKey {
+		total := strings.HasPrefix(key, cellKeys) || strings.HasPrefix(key, wholeKeys) || strings.HasPrefix(key, spentKeys)
+		if len(c.rows) > maxKept || !total && key != periodKey {
 			delete(c.rows, key)
 		}
 	}

@@ -92,9 +92,9 @@ func (u *usage) join(ctx context.Context, host sdk.Host, w *wanted) error {
 	}
 }
 
-// most is how many rows a record may write: itself, a mark where it has no price, a
-// cell, the period, its reservation, its day and session and those of the reservation.
-const most = 9
+// most is how many rows a record may write: itself, a mark where it has no price, two
+// cells, the period, its reservation, its day and session and those of the reservation.
+const most = 10
 
 // lead writes w and what else waits, and reports false where w has been written.
 func (u *usage) lead(ctx context.Context, host sdk.Host, w *wanted) (bool, error) {

@@ -58,7 +58,7 @@ func (u *usage) reprice(c *change, id, model string) (cost *int64, skip bool, er
 	if cost == nil {
 		return nil, false, nil
 	}
-	sum, _, err := at[cell](c, r.cell())
+	tally, err := c.tally(*r)
 	if err != nil {
 		return nil, false, err
 	}
@@ -69,9 +69,10 @@ func (u *usage) reprice(c *change, id, model string) (cost *int64, skip bool, er
 	r.price(cost, price)
 	c.put(recordKeys+id, u.keep)
 	c.remove(unpricedKeys + id)
-	sum.Unpriced--
-	sum.Cost += *cost
-	c.put(r.cell(), 0)
+	tally.put(c, func(a *cell) {
+		a.Unpriced--
+		a.Cost += *cost
+	})
 	account.settle(c, cost)
 	return cost, false, nil
 }

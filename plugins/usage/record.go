@@ -42,7 +42,8 @@ func (r *record) price(cost *int64, from *priced) {
 const (
 	recordKeys   = "record/"   // + id: a record
 	unpricedKeys = "unpriced/" // + id: true, for a record without a price
-	cellKeys     = "cell/"     // + period, day, digest: a cell
+	cellKeys     = "cell/"     // + period, day, digest: a cell of a session
+	wholeKeys    = "whole/"    // the same of all sessions
 	spentKeys    = "spent/"    // + "day/" and a day, or "session/" and a digest: what is spent
 	holdKeys     = "hold/"     // + id: a hold
 	budgetKeys   = "budget/"   // + "day", "session", or "session/" and a digest: a limit
@@ -142,7 +143,7 @@ func (u *usage) enter(c *change, w *wanted) error {
 		return err
 	}
 	w.Period = period.Number
-	sum, _, err := at[cell](c, w.cell())
+	tally, err := c.tally(w.record)
 	if err != nil {
 		return err
 	}
@@ -159,9 +160,7 @@ func (u *usage) enter(c *change, w *wanted) error {
 	if w.Cost == nil {
 		c.create(unpricedKeys+w.ID, nil, json.RawMessage("true"), u.keep)
 	}
-	sum.label(w.record)
-	sum.add(w.record)
-	c.put(w.cell(), 0)
+	tally.put(c, func(a *cell) { a.add(w.record) })
 	account.settle(c, w.Cost)
 	return nil
 }

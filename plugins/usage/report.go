@@ -63,7 +63,11 @@ func (u *usage) report(ctx context.Context, host sdk.Host, in query) (any, error
 	}
 	rows, unpriced := map[[2]string]*row{}, map[[2]string]*row{}
 	var total totals
-	err = cells(ctx, host, number, from, to, func(a cell) {
+	keys := wholeKeys
+	if by == "session" || in.Session != "" {
+		keys = cellKeys
+	}
+	err = cells(ctx, host, keys, number, from, to, func(a cell) {
 		if in.Session != "" && a.Session != in.Session || in.Model != "" && a.Model != in.Model || in.Kind != "" && a.Kind != in.Kind {
 			return
 		}

@@ -54,7 +54,7 @@ func (u *usage) track(ctx context.Context, host sdk.Host, _ struct{}) (any, erro
 	oldest := now.Time().In(u.zone).AddDate(0, 0, 1-trackedDays).Format(time.DateOnly)
 	models := map[string]*usedModel{}
 	var total totals
-	err = cells(ctx, host, p.Number, "", "", func(a cell) {
+	err = cells(ctx, host, wholeKeys, p.Number, "", "", func(a cell) {
 		m := models[a.Model]
 		if m == nil {
 			m = &usedModel{days: map[string]*totals{}, Daily: map[string]usedTokens{}}
@@ -117,7 +117,7 @@ func (u *usage) reset(ctx context.Context, host sdk.Host, _ struct{}) (any, erro
 		return nil, err
 	}
 	var archived totals
-	err = cells(ctx, host, now.Number-1, "", "", func(a cell) { archived.merge(a.totals) })
+	err = cells(ctx, host, wholeKeys, now.Number-1, "", "", func(a cell) { archived.merge(a.totals) })
 	return map[string]any{"period": now.Number, "reset_info": resetInfo{now.ResetAt, now.Number},
 		"archived": map[string]any{"period": now.Number - 1, "total": archived.shown()}}, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -11,9 +12,12 @@ import (
 	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
 )
 
-// TestTrackKeepsTheOldShape: the result of the old system's track_usage_metrics. It
+// The defects of the old system's tracker, each of which was measured or read there:
+// one test for each. TestUpstreamLostUpdates is with those of exactness.
+
+// The shape is that of the result of the old system's track_usage_metrics. It
 // read the member "cost" where "cost_usd" was written, so its total was always 0.
-func TestTrackKeepsTheOldShapeAndTheTotalIsNotAlwaysZero(t *testing.T) {
+func TestUpstreamTotalAlwaysZero(t *testing.T) {
 	b := setup(t, `{}`)
 	d := b.run("track", `{}`)
 	b.want(d, "success", true, "total_cost", 0, "total_requests", 0, "reset_info.reset_count", 0, "reset_info.reset_timestamp", nil)
@@ -31,8 +35,8 @@ func TestTrackKeepsTheOldShapeAndTheTotalIsNotAlwaysZero(t *testing.T) {
 	}
 }
 
-// TestResetArchivesAndNeverWipes: the old reset deleted all data.
-func TestResetArchivesAndNeverWipes(t *testing.T) {
+// The old reset deleted all data.
+func TestUpstreamResetWipes(t *testing.T) {
 	b := setup(t, `{}`)
 	b.run("record", `{"id":"a","model":"gpt-5","provider":"openai","input_tokens":1000,"output_tokens":0}`)
 	d := b.run("reset", `{}`)
@@ -49,7 +53,7 @@ func TestResetArchivesAndNeverWipes(t *testing.T) {
 	b.consistent()
 }
 
-func TestDatedNamesHaveAPriceUnlikeBefore(t *testing.T) {
+func TestUpstreamDatedNamesCostNothing(t *testing.T) {
 	b := setup(t, `{}`)
 	d := b.run("cost", `{"calls":[{"model":"gpt-4o-2024-08-06","provider":"openai","input_tokens":1000000,"output_tokens":0},
 		{"model":"gpt-4o","provider":"openai","input_tokens":1000000,"output_tokens":0,"cached_tokens":1000000}]}`)
@@ -58,7 +62,7 @@ func TestDatedNamesHaveAPriceUnlikeBefore(t *testing.T) {
 	b.want(b.run("cost", `{"calls":[]}`), "cost_usd", 0)
 }
 
-func TestNegativeTokensAreRefusedUnlikeBefore(t *testing.T) {
+func TestUpstreamNegativeTokens(t *testing.T) {
 	b := setup(t, `{}`)
 	b.refused(sdk.CodeInvalid, "record", `{"model":"gpt-5","input_tokens":-5,"output_tokens":1}`)
 	b.refused(sdk.CodeInvalid, "cost", `{"calls":[{"model":"gpt-5","input_tokens":1,"output_tokens":-1}]}`)
@@ -66,15 +70,15 @@ func TestNegativeTokensAreRefusedUnlikeBefore(t *testing.T) {
 	b.want(b.run("report", `{}`), "total.requests", 0)
 }
 
-// TestCorruptDataIsAnErrorAndNeverOverwritten: the old tracker took a file that it
+// The old tracker took a file that it
 // could not read for an empty one, and wrote over it.
-func TestCorruptDataIsAnErrorAndNeverOverwritten(t *testing.T) {
+func TestUpstreamCorruptDataOverwritten(t *testing.T) {
 	b := setup(t, `{}`)
 	one := `{"id":"a","time":"2026-09-01T00:00:00Z","model":"gpt-5","input_tokens":1000,"output_tokens":0}`
 	b.run("record", one)
 	h := b.host.(*sdktest.Host)
 	for key, it := range h.Items {
-		if strings.HasPrefix(key, cellKeys) {
+		if strings.HasPrefix(key, wholeKeys) {
 			it.Value = json.RawMessage(`"rubbish"`)
 			h.Items[key] = it
 		}
@@ -90,8 +94,84 @@ func TestCorruptDataIsAnErrorAndNeverOverwritten(t *testing.T) {
 		}
 	}
 	for key, it := range h.Items {
-		if strings.HasPrefix(key, cellKeys) && string(it.Value) != `"rubbish"` {
+		if strings.HasPrefix(key, wholeKeys) && string(it.Value) != `"rubbish"` {
 			t.Errorf("%s was overwritten: %s", key, it.Value)
 		}
 	}
+}
+
+// An unknown model cost 0, "to be recalculated later", which nothing did.
+func TestUpstreamUnknownModelsCostNothingForever(t *testing.T) {
+	b := setup(t, `{}`)
+	b.want(b.run("record", `{"id":"a","model":"new","provider":"acme","input_tokens":1000000,"output_tokens":0}`), "record.cost_usd", nil)
+	b.want(b.run("report", `{}`), "total.cost_usd", nil, "unpriced.0.model", "new")
+	if err := b.Plugin.(sdk.Configurer).Configure(t.Context(), json.RawMessage(`{"prices":{"acme/new":{"input":2,"output":1}}}`)); err != nil {
+		t.Fatal(err)
+	}
+	b.run("recompute", `{}`)
+	b.want(b.run("report", `{}`), "total.cost_usd", 2, "unpriced.0", nil)
+}
+
+func TestUpstreamNoCachedOrReasoningPrices(t *testing.T) {
+	b := setup(t, `{"prices":{"acme/x":{"input":10,"cached":1,"output":100,"reasoning":50}}}`)
+	b.want(b.run("cost", `{"calls":[{"model":"x","provider":"acme","input_tokens":1000000,"cached_tokens":1000000,"output_tokens":1000000,"reasoning_tokens":1000000}]}`), "cost_usd", 51)
+}
+
+func TestUpstreamNoAttribution(t *testing.T) { // to a session, a task or a kind
+	b := setup(t, `{}`)
+	b.run("record", `{"id":"a","model":"gpt-5","input_tokens":1,"output_tokens":1,"session":"s","task":"tsk_9","kind":"agent.chat"}`)
+	b.want(b.run("report", `{"group_by":"session"}`), "rows.0.session", "s")
+	b.want(b.run("report", `{"group_by":"kind"}`), "rows.0.kind", "agent.chat")
+	b.want(b.run("export", `{}`), "records.0.task", "tsk_9")
+}
+
+func TestUpstreamNoBudget(t *testing.T) {
+	b := setup(t, `{"budgets":{"day":0.001}}`)
+	b.refused(sdk.CodeBudgetExceeded, "reserve", `{"id":"a","model":"gpt-5","input_tokens":1000,"output_tokens":0}`)
+}
+
+// The last generation never called its tracker. Ours hears of every call by an event.
+func TestUpstreamNeverRecorded(t *testing.T) {
+	if subs := plugin().Info().Subscriptions; len(subs) != 1 || subs[0] != (sdk.Subscription{Type: "usage.recorded", Kind: "usage.record"}) {
+		t.Errorf("%+v", subs)
+	}
+}
+
+func TestUpstreamLocalTime(t *testing.T) { // of whatever machine it ran on
+	for zone, day := range map[string]string{"UTC": "2026-09-01", "Asia/Tokyo": "2026-09-02"} {
+		b := setup(t, `{"zone":"`+zone+`"}`)
+		b.want(b.run("record", `{"id":"a","time":"2026-09-01T20:00:00Z","model":"gpt-5","input_tokens":1,"output_tokens":1}`), "record.day", day)
+	}
+}
+
+// The map of days grew without end, and was read and written as a whole. What is read
+// for an overview does not grow with the sessions that there ever were.
+func TestUpstreamReadsAllThereEverWas(t *testing.T) {
+	b := setup(t, `{}`)
+	for i := range 500 {
+		b.run("record", fmt.Sprintf(`{"id":"r%d","time":"2026-09-01T00:00:00Z","model":"gpt-5","input_tokens":4,"output_tokens":0,"session":"s%d"}`, i, i))
+	}
+	read := 0
+	store := b.host
+	b.host = watched{store, func(reply []byte) { read += len(reply) }}
+	for _, c := range []string{"track {}", "report {}", `report {"group_by":"model"}`, `report {"group_by":"kind","kind":""}`, "reset {}"} {
+		kind, payload, _ := strings.Cut(c, " ")
+		read = 0
+		if b.run(kind, payload); read > 2000 {
+			t.Errorf("%s read %d bytes", c, read)
+		}
+	}
+	b.want(b.run("report", `{"group_by":"session","period":0}`), "total.requests", 500, "rows_left_out", 400)
+}
+
+// watched is a host that shows what it answers.
+type watched struct {
+	sdk.Host
+	f func(reply []byte)
+}
+
+func (w watched) Call(ctx context.Context, op string, request []byte) ([]byte, error) {
+	reply, err := w.Host.Call(ctx, op, request)
+	w.f(reply)
+	return reply, err
 }
