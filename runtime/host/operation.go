@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -223,15 +222,6 @@ func decode[Q any](op string, request []byte) (Q, error) {
 }
 
 // line writes a line of a plugin's stdout or stderr to the log.
-func (p *plugin) line(level slog.Level, text string) {
-	text = strings.TrimRight(text, "\r\n")
-	if text == "" {
-		return
-	}
-	if !utf8.ValidString(text) {
-		text = strings.ToValidUTF8(text, "\uFFFD")
-	}
-	p.log.Log(context.Background(), level, text, "from", "plugin")
-}
+func (p *plugin) line(level slog.Level, text string) { p.lines.write(p.log, level, text) }
 
 var errAttemptOver = sdk.Errorf(sdk.CodeUnavailable, "the attempt is over")

@@ -20,6 +20,8 @@ type plugin struct {
 	cfg  Plugin
 	log  *slog.Logger
 
+	lines lines
+
 	orders chan order
 
 	mu       sync.Mutex

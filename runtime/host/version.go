@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 	"github.com/nagatha/nagatha-runtime/sdk/process"
@@ -69,9 +70,14 @@ func (p *plugin) start(ctx context.Context) (*version, error) {
 	return v, nil
 }
 
+// compiling is how long a module may load before somebody who waits is told why.
+const compiling = 3 * time.Second
+
 func (p *plugin) launch(ctx context.Context) (carrier, error) {
 	l := p.cfg.Limits
 	if p.cfg.Wasm != "" {
+		slow := time.AfterFunc(compiling, func() { p.log.Info("compiling the module; next time it is ready at once") })
+		defer slow.Stop()
 		return wasm.Load(ctx, wasm.Config{
 			Name: p.cfg.Name, Path: p.cfg.Wasm, CacheDir: p.host.cfg.CacheDir, SHA256: p.cfg.SHA256,
 			Memory: l.Memory, Instances: l.Instances, Concurrency: l.Concurrency,

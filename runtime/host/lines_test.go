@@ -1,0 +1,46 @@
+package host
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestLinesOfAPluginThatFloods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, nil))
+		var l lines
+		line := strings.Repeat("x", 900)
+		for range 100_000 {
+			l.write(log, slog.LevelInfo, line+"\n")
+		}
+		l.write(log, slog.LevelInfo, "\n") // an empty line is none
+		if got := strings.Count(out.String(), line); got != printBurst/1000 {
+			t.Errorf("%d lines in a burst, want %d", got, printBurst/1000)
+		}
+		if got := strings.Count(out.String(), "prints too much"); got != 1 {
+			t.Errorf("it was said %d times", got)
+		}
+		out.Reset()
+		time.Sleep(time.Second)
+		for range 1000 {
+			l.write(log, slog.LevelWarn, line)
+		}
+		if got := strings.Count(out.String(), line); got < 64 || got > 66 {
+			t.Errorf("%d lines after a second, want 65", got)
+		}
+		if want := "lines=98952"; !strings.Contains(out.String(), want) {
+			t.Errorf("want %s in:\n%.300s", want, out.String())
+		}
+		out.Reset()
+		time.Sleep(time.Hour)
+		l.write(log, slog.LevelInfo, "quiet \xff")
+		if !strings.Contains(out.String(), "quiet \uFFFD") || !strings.Contains(out.String(), "were left out") {
+			t.Errorf("after an hour: %s", out.String())
+		}
+	})
+}
