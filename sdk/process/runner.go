@@ -126,17 +126,17 @@ func (s *supervised) HostToPlugin(network, addr string) (string, string, error) 
 	return network, addr, nil
 }
 
-// status says how the plugin ended. The supervisor passes its status on, with
+// status says how the plugin ended, as what "it" did. The supervisor passes its status on, with
 // 128 and more for a signal, as shells do.
 func (s *supervised) status() string {
 	state := s.cmd.ProcessState
 	switch code := state.ExitCode(); {
 	case code > 128:
-		return fmt.Sprintf("killed by signal %d (%v)", code-128, syscall.Signal(code-128))
+		return fmt.Sprintf("was killed by signal %d (%v)", code-128, syscall.Signal(code-128))
 	case code >= 0:
 		return fmt.Sprintf("exited with code %d", code)
 	}
-	return "its supervisor was killed"
+	return "ended with its supervisor, which was killed"
 }
 
 // tail keeps what matters of stderr: its end, or where a Go program began to say

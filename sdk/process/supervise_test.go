@@ -53,7 +53,7 @@ func TestKill9(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := <-done; sdk.CodeOf(err) != sdk.CodePluginCrashed || !strings.Contains(err.Error(), "signal 9") {
+	if err := <-done; sdk.CodeOf(err) != sdk.CodePluginCrashed || !strings.Contains(err.Error(), "the plugin was killed by signal 9") {
 		t.Errorf("got %v", err)
 	}
 }
