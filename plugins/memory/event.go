@@ -54,14 +54,18 @@ func write(ctx context.Context, host sdk.Host, c change, what string, writes ...
 	return done, err
 }
 
-// stored is what the store has at key after a write: its times are the store's.
-// Somebody may have written again since; then it is what was written, at a time.
+// stored is what the store has after a set: its times are the store's. Somebody may
+// have written again since, or it may have expired; then it is what was set, at a time.
 func stored(ctx context.Context, kv sdk.KV, set sdk.KVSet, version int64, at sdk.Time) (sdk.Item, error) {
 	it, err := kv.Get(ctx, set.Key)
 	if err != nil || it != nil && it.Version == version {
 		return *cmp.Or(it, &sdk.Item{}), err
 	}
-	return sdk.Item{Key: set.Key, Value: set.Value, Version: version, CreatedAt: at, UpdatedAt: at}, nil
+	was := sdk.Item{Key: set.Key, Value: set.Value, Version: version, CreatedAt: at, UpdatedAt: at}
+	if set.TTL > 0 {
+		was.ExpiresAt = at.Add(set.TTL.Std())
+	}
+	return was, nil
 }
 
 // publish tells others of a change. The change itself is made: without the grant

@@ -246,3 +246,24 @@ func TestChangeAndEventAreOne(t *testing.T) {
 		t.Errorf("told: %s", got)
 	}
 }
+
+// hasty is a host whose clock has gone on by the time that a write is read again.
+type hasty struct{ *sdktest.Host }
+
+func (h hasty) Call(ctx context.Context, op string, request []byte) ([]byte, error) {
+	reply, err := h.Host.Call(ctx, op, request)
+	if op == sdk.OpCommit {
+		later := h.Now().Add(time.Second)
+		h.Now = func() sdk.Time { return later }
+	}
+	return reply, err
+}
+
+func TestEntryThatExpiredAtOnce(t *testing.T) {
+	h := sdktest.NewHost()
+	h.Now = func() sdk.Time { return sdk.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)) }
+	m := run(t, hasty{h}, "set", `{"section":"notes","key":"k","value":1,"ttl":"10ms"}`)
+	if e := entryOf(t, m); m["created"] != true || e["expires_at"] == nil || e["version"] != 1.0 {
+		t.Errorf("%v", m)
+	}
+}
