@@ -45,7 +45,7 @@ func (a *anthropic) request(req Request, key string) (map[string][]string, []byt
 	if req.System != "" {
 		q.System = []messageContent{{Type: "text", Text: req.System, Cache: &cacheControl{"ephemeral"}}}
 	}
-	messages := make([]byte, 0, requestBytes(req)*5/4)
+	b := beginBody(req)
 	before := "" // the role of the message before
 	for i := range req.Messages {
 		m := &req.Messages[i]
@@ -63,18 +63,18 @@ func (a *anthropic) request(req Request, key string) (map[string][]string, []byt
 		// Roles alternate: results, and what the user says after them, are one message.
 		switch {
 		case role == before:
-			messages = append(messages, ',')
+			b = append(b, ',')
 		case before != "":
-			messages = append(messages, "]},"...)
+			b = append(b, "]},"...)
 		}
 		if role != before {
-			messages = append(append(append(messages, `{"role":"`...), role...), `","content":[`...)
+			b = append(append(append(b, `{"role":"`...), role...), `","content":[`...)
 		}
 		before = role
-		messages = m.appendBlocks(messages)
+		b = m.appendBlocks(b)
 	}
 	if before != "" {
-		messages = append(messages[:len(messages)-1], `,"cache_control":{"type":"ephemeral"}}]}`...)
+		b = append(b[:len(b)-1], `,"cache_control":{"type":"ephemeral"}}]}`...)
 	}
 	tools, err := a.tools.encode(req.Tools, func(t Tool) any { return anthropicTool{t.Name, t.Description, objectSchema(t.Schema)} })
 	if err != nil {
@@ -84,7 +84,7 @@ func (a *anthropic) request(req Request, key string) (map[string][]string, []byt
 	if key != "" {
 		header["X-Api-Key"] = []string{key}
 	}
-	b, err := body(messages, tools, q)
+	b, err = endBody(b, tools, q)
 	return header, b, err
 }
 

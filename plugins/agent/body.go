@@ -8,15 +8,18 @@ import (
 // The body of a request is put together here from parts that are JSON already: see
 // [scanner] for why.
 
-// body joins the encoded messages and tools with what else a request says, which is an
-// object of a few small fields.
-func body(messages, tools []byte, rest any) ([]byte, error) {
+// beginBody begins a body, up to where the messages stand.
+func beginBody(req Request) []byte {
+	return append(make([]byte, 0, requestBytes(req)*5/4+1024), `{"messages":[`...)
+}
+
+// endBody ends it: after the messages with the encoded tools, and with what else a
+// request says, which is an object of a few small fields.
+func endBody(b, tools []byte, rest any) ([]byte, error) {
 	small, err := json.Marshal(rest)
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, len(messages)+len(tools)+len(small)+64)
-	b = append(append(b, `{"messages":[`...), messages...)
 	b = append(b, ']')
 	if len(tools) > 0 {
 		b = append(append(b, `,"tools":`...), tools...)

@@ -50,9 +50,10 @@ func (o *openAI) request(req Request, key string) (map[string][]string, []byte, 
 	if !o.noUsage.Load() {
 		q.StreamOptions = &chatOptions{IncludeUsage: true}
 	}
-	messages := make([]byte, 0, requestBytes(req)*5/4)
+	b := beginBody(req)
+	empty := len(b)
 	if req.System != "" {
-		messages = append(appendQuoted(append(messages, `{"role":"system","content":`...), req.System), '}')
+		b = append(appendQuoted(append(b, `{"role":"system","content":`...), req.System), '}')
 	}
 	for i := range req.Messages {
 		m := &req.Messages[i]
@@ -62,10 +63,10 @@ func (o *openAI) request(req Request, key string) (map[string][]string, []byte, 
 		if m.Role == "assistant" && m.size() == 0 && len(m.Calls) == 0 {
 			continue
 		}
-		if len(messages) > 0 {
-			messages = append(messages, ',')
+		if len(b) > empty {
+			b = append(b, ',')
 		}
-		messages = m.appendChat(messages)
+		b = m.appendChat(b)
 	}
 	tools, err := o.tools.encode(req.Tools, func(t Tool) any {
 		return chatTool{"function", chatFunction{t.Name, t.Description, objectSchema(t.Schema)}}
@@ -77,7 +78,7 @@ func (o *openAI) request(req Request, key string) (map[string][]string, []byte, 
 	if key != "" {
 		header["Authorization"] = []string{"Bearer " + key}
 	}
-	b, err := body(messages, tools, q)
+	b, err = endBody(b, tools, q)
 	return header, b, err
 }
 
