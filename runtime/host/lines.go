@@ -55,7 +55,9 @@ func (l *lines) spend(n int) (leftOut int, ok bool) {
 	now := time.Now()
 	l.spent = max(0, l.spent-int(min(now.Sub(l.at).Seconds()*printRate, printBurst)))
 	l.at = now
-	if l.spent+n > printBurst {
+	// Once it is over, it waits for half of the burst: that lines are left out is then
+	// said every few seconds, and not between every two of them.
+	if l.spent+n > printBurst || l.leftOut > 0 && l.spent > printBurst/2 {
 		l.leftOut++
 		return l.leftOut, false
 	}
