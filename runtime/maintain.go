@@ -13,39 +13,42 @@ import (
 const promoteBatch = 1000
 
 // promoteLoop queues tasks when they are due. It sleeps until the next is, or
-// until the dispatcher hears of an earlier one.
+// until the dispatcher hears of an earlier one, and never longer than a sweep: a
+// message of another node may be lost, and a wall clock may jump.
 func (r *Runtime) promoteLoop(ctx context.Context) {
 	t := time.NewTimer(0)
 	defer t.Stop()
-	next := sdk.Time(0)
+	look := time.Now() // when t fires, on a clock that does not jump
+	sleep := func(d time.Duration) {
+		d = min(sweep, max(0, d))
+		look = time.Now().Add(d)
+		t.Reset(d)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case at := <-r.dispatch.timer:
-			if next == 0 || at < next {
-				next = at
-				t.Reset(max(0, at.Sub(sdk.Now())))
+			if d := at.Sub(sdk.Now()); d < time.Until(look) {
+				sleep(d)
 			}
 			continue
 		case <-t.C:
 		}
 		n, at, err := r.store.Promote(ctx, sdk.Now(), promoteBatch)
 		r.dispatch.wake() // a rate may allow more by now
-		next = at
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return
 		case err != nil:
 			r.log.Error("cannot queue tasks that are due; trying again", "error", err, "after", soon)
-			t.Reset(soon)
+			sleep(soon)
 		case n >= promoteBatch:
-			t.Reset(0)
+			sleep(0)
 		case at == 0:
-			t.Reset(sweep)
+			sleep(sweep)
 		default:
-			// A wall clock that jumps is noticed within a sweep.
-			t.Reset(min(sweep, max(0, at.Sub(sdk.Now()))))
+			sleep(at.Sub(sdk.Now()))
 		}
 	}
 }

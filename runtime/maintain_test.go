@@ -1,0 +1,72 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// promoter is the part of a store that promoteLoop uses.
+type promoter struct {
+	Store
+	looks []time.Duration // when it was asked, since the beginning
+	begin time.Time
+	next  sdk.Time
+	err   error
+}
+
+func (p *promoter) Promote(context.Context, sdk.Time, int) (int, sdk.Time, error) {
+	p.looks = append(p.looks, time.Since(p.begin))
+	return 0, p.next, p.err
+}
+
+// promote runs the loop in a bubble of time; then says what happens meanwhile.
+func promote(t *testing.T, p *promoter, then func(r *Runtime)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p.begin = time.Now()
+		r := &Runtime{store: p, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+		r.dispatch.init(nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		var loop sync.WaitGroup
+		loop.Go(func() { r.promoteLoop(ctx) })
+		synctest.Wait()
+		then(r)
+		cancel()
+		loop.Wait()
+	})
+}
+
+// TestPromoteLooksOften: to hear of a task that is due in an hour is no reason to look
+// at nothing else until then, and to hear of one that is due at once is one to look.
+func TestPromoteLooksOften(t *testing.T) {
+	p := &promoter{}
+	promote(t, p, func(r *Runtime) {
+		r.dispatch.due(sdk.Now().Add(time.Hour))
+		time.Sleep(sweep + time.Second)
+		if len(p.looks) != 2 {
+			t.Errorf("after a sweep it has looked at %v", p.looks)
+		}
+		r.dispatch.due(sdk.Now().Add(3 * time.Second))
+		r.dispatch.due(sdk.Now().Add(5 * time.Second))
+		time.Sleep(4 * time.Second)
+		if n := len(p.looks); n != 3 || p.looks[2] != sweep+4*time.Second {
+			t.Errorf("it has looked at %v", p.looks)
+		}
+	})
+	p = &promoter{err: errors.New("full")}
+	promote(t, p, func(r *Runtime) {
+		r.dispatch.due(sdk.Now().Add(time.Minute))
+		time.Sleep(soon + soon/2)
+		if len(p.looks) != 2 {
+			t.Errorf("after an error it has looked at %v", p.looks)
+		}
+	})
+}
