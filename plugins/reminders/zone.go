@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"time"
 
 	// A module has no zone files of its own.
@@ -18,12 +19,20 @@ func loadZone(name string) (*time.Location, error) {
 	if name == "Local" || len(name) > 64 { // "Local" is another one on each machine
 		return nil, sdk.Invalid("zone", "there is no time zone %.70q: want an IANA name such as \"Europe/Berlin\"", name)
 	}
+	if zone, ok := zones.Load(name); ok {
+		return zone.(*time.Location), nil
+	}
 	zone, err := time.LoadLocation(name)
 	if err != nil {
 		return nil, sdk.Invalid("zone", "there is no time zone %q: want an IANA name such as \"Europe/Berlin\"", name)
 	}
+	zones.Store(name, zone)
 	return zone, nil
 }
+
+// zones are those that were asked for, by name: a module takes longer to load one than
+// to make a reminder.
+var zones sync.Map
 
 // reading is what the zone's clock shows at t.
 func reading(t time.Time, zone *time.Location) time.Time {
