@@ -87,7 +87,7 @@ func (t *turn) ask(ctx context.Context, n int, reservation string) (round, error
 		r.Text = cut(r.Text, maxStored, "")
 	}
 	if b, _ := json.Marshal(r); len(b) > maxRound {
-		return r, sdk.Permanent(sdk.Errorf(sdk.CodeLimitExceeded, "the model's reply with its tool calls has %d bytes, at most %d can be recorded", len(b), maxRound))
+		return r, sdk.Permanent(sdk.Errorf(sdk.CodeLimitExceeded, "the model's reply with its tool calls has %d bytes, at most %d can be recorded: lower max_output_tokens of plugin \"agent\"", len(b), maxRound))
 	}
 	t.activity(slog.LevelInfo, "model", "model", "step", n, "model", r.Model, "stop", r.Stop, "input_tokens", r.Usage.InputTokens,
 		"output_tokens", r.Usage.OutputTokens, "calls", len(r.Calls), "millis", r.Millis)

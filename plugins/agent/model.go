@@ -131,7 +131,7 @@ const (
 // setting that is wrong.
 func newModel(c modelConfig) (Model, error) {
 	if c.IdleTimeout < 0 || c.MaxTokens < 0 || c.ContextWindow < 0 {
-		return nil, sdk.Invalid("model", "idle_timeout, max_tokens and context_window must not be negative")
+		return nil, sdk.Invalid("model", "idle_timeout, max_output_tokens and context_window must not be negative")
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = defaultIdle

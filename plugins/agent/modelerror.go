@@ -135,7 +135,7 @@ func (c *modelClient) refused(status int, e serverError, after time.Duration) er
 	}
 	switch {
 	case e.tooLong(status):
-		return because(sdk.Errorf(sdk.CodeLimitExceeded, "the conversation is longer than the model's context window%s", said), errContextLength)
+		return because(sdk.Errorf(sdk.CodeLimitExceeded, "the conversation is longer than the model's context window: set context_window of plugin \"agent\" to what the model takes, or begin a new session%s", said), errContextLength)
 	case status == 401 || status == 403:
 		return sdk.Errorf(sdk.CodeUnauthorized, "the model server at %s refuses the key (%d): check %s in the secrets of plugin \"agent\" in config.hcl%s", c.host, status, secret, said)
 	case status == 402, e.Code == "insufficient_quota", e.Type == "insufficient_quota":
@@ -189,7 +189,7 @@ func (c *modelClient) parseFailed(err error, key string) error {
 		e := parseServerError(in.raw, key)
 		return c.refused(e.status(), e, 0)
 	case errors.Is(err, errReplyTooLong):
-		return because(sdk.Errorf(sdk.CodeLimitExceeded, "%v: lower max_tokens", err), errReplyTooLong)
+		return because(sdk.Errorf(sdk.CodeLimitExceeded, "%v: lower max_output_tokens", err), errReplyTooLong)
 	}
 	return because(sdk.Errorf(sdk.CodeUnavailable, "the server at %s sent what is no answer of a model (check provider and base_url): %v", c.host, err), errTruncated)
 }

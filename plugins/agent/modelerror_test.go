@@ -38,7 +38,7 @@ func TestRefusals(t *testing.T) {
 		"gemini":        {status(400, `[{"error":{"code":400,"message":"no such field","status":"INVALID_ARGUMENT"}}]`), sdk.CodeInvalid, "no such field", nil},
 		"long":          {stream("data: " + strings.Repeat("x", maxEvent+1)), sdk.CodeLimitExceeded, "8 MiB", errTruncated},
 		"endless": {stream(strings.Repeat(`data: {"choices":[{"index":0,"delta":{"content":"`+strings.Repeat("x", 1<<20)+"\"}}]}\n\n", 9)),
-			sdk.CodeLimitExceeded, "lower max_tokens", nil},
+			sdk.CodeLimitExceeded, "lower max_output_tokens", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

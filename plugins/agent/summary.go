@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -80,7 +79,7 @@ func (a *agent) summary(ctx context.Context, host sdk.Host, model, before string
 			used.OutputTokens += int(float64(len(reply.Message.Text)) * perByte)
 		}
 		if text = strings.TrimSpace(reply.Message.Text); text == "" {
-			return "", used, errors.New("the model's summary is empty")
+			return "", used, sdk.Errorf(sdk.CodeUnavailable, "model %q gave an empty summary: try again, or use another model", model)
 		}
 		text = clip(text, 16<<10)
 	}
