@@ -10,7 +10,8 @@ import (
 // The parts that the schemas share.
 const (
 	sectionSchema = `{"type":"string","pattern":"^[a-z][a-z0-9_-]*$","maxLength":64}`
-	sessionSchema = `{"type":"string","minLength":1,"maxLength":64,"description":"an entry of one session never touches that of all"}`
+	sessionSchema = `{"type":"string","maxLength":64,"description":"an entry of one session never touches that of all; empty: that of all"}`
+	oneSession    = `{"type":"string","minLength":1,"maxLength":64}` // where to leave it empty would do too much
 	place         = `"section":` + sectionSchema + `,"key":{"type":"string","minLength":1,"maxLength":256},"session":` + sessionSchema
 	timeSchema    = `{"type":"string","format":"date-time"}`
 	ttlSchema     = `{"type":"string","description":"such as 1h; 0s keeps it for ever"}`
@@ -120,12 +121,12 @@ func (m *memory) kinds() []sdk.Registration {
 func (m *memory) chores() []sdk.Registration {
 	return []sdk.Registration{
 		sdk.Func(kind("clear", "Deletes everything in a section, of one session or of all; of facts also what was believed before.",
-			`"required":["section"],"properties":{"section":`+sectionSchema+`,"session":`+sessionSchema+`,
+			`"required":["section"],"properties":{"section":`+sectionSchema+`,"session":`+oneSession+`,
 				"confirm":{"type":"boolean","description":"must be true: there is no way back"}}`,
 			`{"type":"object","required":["cleared"],"properties":{"cleared":{"type":"integer"}}}`,
 			`{"section":"examples","confirm":true}`, long, idempotent), m.clear),
 		sdk.Func(kind("end_session", "Deletes the session_state of a session that has ended; agent.session.deleted events start it.",
-			`"properties":{"event":{"type":"object"},"session":`+sessionSchema+`}`,
+			`"properties":{"event":{"type":"object"},"session":`+oneSession+`}`,
 			`{"type":"object","required":["session","cleared"],"properties":{"session":{"type":"string"},"cleared":{"type":"integer"}}}`,
 			`{"session":"ses_example"}`, long, idempotent), m.endSession),
 		sdk.Func(kind("cleanup", "Deletes what has expired, and says how much that was.",

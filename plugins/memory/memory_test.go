@@ -267,3 +267,28 @@ func TestEntryThatExpiredAtOnce(t *testing.T) {
 		t.Errorf("%v", m)
 	}
 }
+
+// An entry of all sessions has an empty session, so what an entry says can be sent back.
+// Where empty would mean everything, it is refused.
+func TestEmptySession(t *testing.T) {
+	for _, h := range plugin().Info().Handlers {
+		var schema struct {
+			Properties map[string]struct {
+				MinLength int `json:"minLength"`
+			}
+		}
+		if err := json.Unmarshal(h.PayloadSchema, &schema); err != nil {
+			t.Fatal(err)
+		}
+		session, ok := schema.Properties["session"]
+		if strict := h.Kind == "memory.clear" || h.Kind == "memory.end_session"; ok && (session.MinLength > 0) != strict {
+			t.Errorf("%s: a session has at least %d characters", h.Kind, session.MinLength)
+		}
+	}
+	h := sdktest.NewHost()
+	run(t, h, "set", `{"section":"notes","key":"k","value":1}`)
+	e := entryOf(t, run(t, h, "get", `{"section":"notes","key":"k","session":""}`))
+	if m := run(t, h, "delete", `{"section":"notes","key":"k","session":"`+e["session"].(string)+`"}`); m["deleted"] != true {
+		t.Errorf("%v", m)
+	}
+}
