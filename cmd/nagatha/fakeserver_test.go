@@ -75,6 +75,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/healthz":
 	case "/api/v1/system":
 		fmt.Fprint(w, `{"version":"9.9","uptime":"1m","store":"sqlite","bus":"sql","tasks":{"failed":2,"queued":1},"plugins":{"ready":1,"failed":0},"connections":3}`)
+	case "/api/v1/plugins/demo":
+		fmt.Fprint(w, `{"name":"demo","version":"1.0.0","carrier":"wasm","state":"ready","kinds":[{"kind":"demo.echo","description":"Says it again.","example":{"text":"it's"}},{"kind":"demo.kinds","example":{}}]}`)
 	case "/api/v1/plugins":
 		fmt.Fprint(w, `{"plugins":[{"name":"demo","version":"1.0.0","carrier":"wasm","state":"ready","kinds":[{"kind":"demo.echo"}]}],"next_cursor":""}`)
 	case "/api/v1/queues":

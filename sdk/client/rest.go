@@ -30,6 +30,13 @@ func (c *Client) Plugins(ctx context.Context) ([]sdk.PluginStatus, error) {
 	return r.Plugins, err
 }
 
+// Plugin returns one plugin, with the schemas and an example of each of its kinds.
+func (c *Client) Plugin(ctx context.Context, name string) (sdk.PluginStatus, error) {
+	var p sdk.PluginStatus
+	err := c.get(ctx, "/plugins/"+url.PathEscape(name), &p)
+	return p, err
+}
+
 // Approvals lists what waits for a person, oldest first; state "" is those that
 // can be decided, "all" every one that is kept. next is "" on the last page.
 func (c *Client) Approvals(ctx context.Context, state, cursor string) (list []sdk.Approval, next string, err error) {
