@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"strconv"
 	"strings"
 
@@ -113,10 +114,41 @@ func (s *schema) check(root string, doc json.RawMessage) []sdk.Field {
 				fields = append(fields, sdk.Field{Field: path + "." + p, Message: "is not a known property"})
 			}
 		default:
-			fields = append(fields, sdk.Field{Field: path, Message: e.ErrorKind.LocalizedString(printer)})
+			fields = append(fields, sdk.Field{Field: path, Message: fault(e.ErrorKind)})
 		}
 	})
 	return fields[:min(len(fields), 20)]
+}
+
+// fault says what to mend, in words that need no knowledge of JSON Schema.
+func fault(k jsonschema.ErrorKind) string {
+	switch k := k.(type) {
+	case *jskind.MinLength:
+		return atLeast(k.Got, k.Want, "characters")
+	case *jskind.MaxLength:
+		return fmt.Sprintf("must have at most %d characters, and has %d", k.Want, k.Got)
+	case *jskind.MinItems:
+		return atLeast(k.Got, k.Want, "items")
+	case *jskind.MaxItems:
+		return fmt.Sprintf("must have at most %d items, and has %d", k.Want, k.Got)
+	case *jskind.Minimum:
+		return "must be at least " + decimal(k.Want) + ", and is " + decimal(k.Got)
+	case *jskind.Maximum:
+		return "must be at most " + decimal(k.Want) + ", and is " + decimal(k.Got)
+	}
+	return k.LocalizedString(printer)
+}
+
+func atLeast(got, want int, what string) string {
+	if want == 1 {
+		return "must not be empty"
+	}
+	return fmt.Sprintf("must have at least %d %s, and has %d", want, what, got)
+}
+
+func decimal(r *big.Rat) string {
+	f, _ := r.Float64()
+	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
 // maxExponent bounds the power of ten of a number that is checked: the check counts

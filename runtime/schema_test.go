@@ -41,7 +41,35 @@ func TestNumbersThatAreHuge(t *testing.T) {
 		`[{"n":1e+99999999999999999999999999}]`: "payload.0.n: the exponent of the number is beyond 1000",
 		`[{"n":1e-1000}]`:                       "",
 		`[{"n":5.0}]`:                           "",
-		`[{"n":6e0}]`:                           "payload.0.n: maximum: got 6, want 5",
+		`[{"n":6e0}]`:                           "payload.0.n: must be at most 5, and is 6",
+	} {
+		if got := describe(s.check("payload", json.RawMessage(doc))); got != want {
+			t.Errorf("%s: %q, want %q", doc, got, want)
+		}
+	}
+}
+
+// What does not fit is said in words that need no knowledge of JSON Schema.
+func TestFaultsArePlain(t *testing.T) {
+	s, err := compileSchema(json.RawMessage(`{"type":"object","additionalProperties":false,"required":["a"],"properties":{
+		"a":{"type":"string","minLength":1},"b":{"type":"string","minLength":3,"maxLength":4},"n":{"type":"number","minimum":0.5,"maximum":1000},
+		"l":{"type":"array","minItems":1,"maxItems":2},"e":{"enum":["x","y"]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for doc, want := range map[string]string{
+		`{}`:                      "payload.a: is required",
+		`{"a":"x","z":1}`:         "payload.z: is not a known property",
+		`{"a":1}`:                 "payload.a: got number, want string",
+		`{"a":""}`:                "payload.a: must not be empty",
+		`{"a":"x","b":"é"}`:       "payload.b: must have at least 3 characters, and has 1",
+		`{"a":"x","b":"12345"}`:   "payload.b: must have at most 4 characters, and has 5",
+		`{"a":"x","n":0}`:         "payload.n: must be at least 0.5, and is 0",
+		`{"a":"x","n":2000}`:      "payload.n: must be at most 1000, and is 2000",
+		`{"a":"x","l":[]}`:        "payload.l: must not be empty",
+		`{"a":"x","l":[1,2,3]}`:   "payload.l: must have at most 2 items, and has 3",
+		`{"a":"x","e":"z"}`:       "payload.e: value must be one of 'x', 'y'",
+		`{"a":"x","n":1,"l":[1]}`: "",
 	} {
 		if got := describe(s.check("payload", json.RawMessage(doc))); got != want {
 			t.Errorf("%s: %q, want %q", doc, got, want)
