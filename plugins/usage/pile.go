@@ -12,14 +12,23 @@ import (
 type wanted struct {
 	record
 	reservation string
-	alone       bool      // it has failed in company, and nobody's trouble is to be another's
-	done        chan bool // capacity 1: whether it is written; false: it may lead itself
+	alone       bool         // it has failed in company, and nobody's trouble is to be another's
+	done        chan verdict // capacity 1
 
 	// What came of it.
 	doc     []byte // the record as it is stored
 	created bool
 	err     error
 }
+
+// verdict is what one who was taken off the pile hears, once each time.
+type verdict int
+
+const (
+	stored verdict = iota
+	noRoom         // it has to wait again, since others of the set took more than they seemed to
+	spoilt         // it was in a set that could not be written, perhaps by another's fault
+)
 
 // pile is what waits while a change is under way. All of it goes into the next one: a
 // transaction costs about the same for one record as for many.
@@ -28,10 +37,10 @@ type pile struct {
 	waiting []*wanted
 }
 
-func (p *pile) add(w ...*wanted) {
+func (p *pile) add(w *wanted) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting = append(p.waiting, w...)
+	p.waiting = append(p.waiting, w)
 }
 
 // drop takes one away, and reports whether it was still there.
@@ -43,18 +52,17 @@ func (p *pile) drop(w *wanted) bool {
 	return len(p.waiting) < before
 }
 
-// company takes away all that can go together.
-func (p *pile) company() []*wanted {
+// next takes one away that can go with others; nil: there is none.
+func (p *pile) next() *wanted {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var set []*wanted
-	p.waiting = slices.DeleteFunc(p.waiting, func(o *wanted) bool {
-		if !o.alone {
-			set = append(set, o)
-		}
-		return !o.alone
-	})
-	return set
+	i := slices.IndexFunc(p.waiting, func(o *wanted) bool { return !o.alone })
+	if i < 0 {
+		return nil
+	}
+	w := p.waiting[i]
+	p.waiting = slices.Delete(p.waiting, i, i+1)
+	return w
 }
 
 // join writes a record, together with those that others want at the same time: one of
@@ -63,32 +71,29 @@ func (p *pile) company() []*wanted {
 func (u *usage) join(ctx context.Context, host sdk.Host, w *wanted) error {
 	for {
 		u.pile.add(w)
-		var ok bool
+		var v verdict
 		select {
-		case ok = <-w.done:
+		case v = <-w.done:
 		case u.turn <- struct{}{}:
-			led, err := u.lead(ctx, host, w)
+			err := u.lead(ctx, host, w)
 			<-u.turn
-			if led {
-				if err != nil && w.alone {
-					return err
-				}
-				w.done <- err == nil
+			if err != nil && w.alone {
+				return err
 			}
-			ok = <-w.done
+			v = <-w.done
 		case <-ctx.Done():
 			if u.pile.drop(w) {
 				return ctx.Err()
 			}
-			ok = <-w.done
+			v = <-w.done
 		}
 		switch {
-		case ok:
+		case v == stored:
 			return w.err
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		w.alone = true // perhaps it was another's fault
+		w.alone = v == spoilt
 	}
 }
 
@@ -96,30 +101,41 @@ func (u *usage) join(ctx context.Context, host sdk.Host, w *wanted) error {
 // cells, the period, its reservation, its day and session and those of the reservation.
 const most = 10
 
-// lead writes w and what else waits, and reports false where w has been written.
-func (u *usage) lead(ctx context.Context, host sdk.Host, w *wanted) (bool, error) {
+// lead writes w and what else waits, and tells all of them; it does nothing where w was
+// taken already.
+func (u *usage) lead(ctx context.Context, host sdk.Host, w *wanted) error {
 	if !u.pile.drop(w) {
-		return false, nil
+		return nil
 	}
-	set := []*wanted{w}
-	if !w.alone {
-		set = append(set, u.pile.company()...)
-	}
-	n := 0
+	set, n := []*wanted{w}, 0
 	err := u.attempt(ctx, host, func(c *change) error {
-		for n = 0; n < len(set) && len(c.dirty) <= sdk.MaxKVApply-most; n++ {
+		for n = 0; len(c.dirty) <= sdk.MaxKVApply-most; n++ {
+			if n == len(set) {
+				if w.alone {
+					break
+				}
+				o := u.pile.next()
+				if o == nil {
+					break
+				}
+				set = append(set, o)
+			}
 			if err := u.enter(c, set[n]); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		n, w.alone = len(set), len(set) == 1
+	w.alone = w.alone || len(set) == 1
+	for i, o := range set {
+		switch {
+		case err != nil:
+			o.done <- spoilt
+		case i < n:
+			o.done <- stored
+		default:
+			o.done <- noRoom
+		}
 	}
-	u.pile.add(set[n:]...) // there was no room
-	for _, o := range set[1:n] {
-		o.done <- err == nil
-	}
-	return true, err
+	return err
 }

@@ -123,6 +123,39 @@ func TestSetFitsATransaction(t *testing.T) {
 	b.want(b.run("budget", `{}`), "day.reserved_usd", 0)
 }
 
+// Whoever is taken off the pile hears what came of it, so that nobody waits for ever.
+func TestEverybodyHears(t *testing.T) {
+	store := sdktest.NewHost()
+	for _, fail := range []error{nil, &sdk.Error{Code: sdk.CodeCancelled, Message: "no"}} {
+		u := newUsage()
+		var all []*wanted
+		for i := range 40 {
+			r := record{ID: fmt.Sprint("r", i), Day: "2026-09-01", call: call{Model: "unknown", Session: fmt.Sprint("s", i)}}
+			all = append(all, &wanted{record: r, done: make(chan verdict, 1)})
+			u.pile.add(all[i])
+		}
+		u.turn <- struct{}{}
+		err := u.lead(t.Context(), gate{Host: store, fail: fail, once: &sync.Once{}, mu: &sync.Mutex{}, applies: new(int), wait: func() {}}, all[7])
+		<-u.turn
+		want, heard := stored, 0
+		if fail != nil {
+			want = spoilt
+		}
+		for _, w := range all {
+			if len(w.done) == 0 {
+				continue
+			}
+			if v := <-w.done; v != want {
+				t.Errorf("%s heard %d, want %d", w.ID, v, want)
+			}
+			heard++
+		}
+		if heard < 15 || heard+len(u.pile.waiting) != 40 || (err == nil) != (fail == nil) {
+			t.Errorf("%d heard, %d wait, %v", heard, len(u.pile.waiting), err)
+		}
+	}
+}
+
 // One that cannot be recorded is nobody else's trouble, and the same call told of
 // twice at once counts once.
 func TestBadCompany(t *testing.T) {

@@ -109,7 +109,7 @@ func (u *usage) record(ctx context.Context, host sdk.Host, in recording) (any, e
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	w := &wanted{record: record{ID: in.ID, Time: in.Time, Day: u.day(in.Time), call: in.call}, reservation: in.Reservation, done: make(chan bool, 1)}
+	w := &wanted{record: record{ID: in.ID, Time: in.Time, Day: u.day(in.Time), call: in.call}, reservation: in.Reservation, done: make(chan verdict, 1)}
 	w.price(u.quote(in.Provider, in.Model, in.tokens, in.Time))
 	if err := u.join(ctx, host, w); err != nil {
 		return nil, err
