@@ -63,7 +63,7 @@ func TestCommands(t *testing.T) {
 	w := setup(t, `{"tools":{"demo.ask":"ask"}}`)
 	w.agent.model, w.agent.Model = nil, "" // none is needed
 	echo := func(p json.RawMessage) (any, *sdk.Error) { return map[string]any{"got": p}, nil }
-	for _, k := range []string{"demo.echo", "demo.ask", "usage.report", "memory.stats", "memory.remember", "memory.recall", "memory.set", "memory.get", "reminders.list"} {
+	for _, k := range []string{"demo.echo", "demo.ask", "usage.report", "memory.stats", "memory.remember", "memory.recall", "memory.set", "memory.get"} {
 		w.offer(k, sdk.KindInfo{Tool: strings.HasPrefix(k, "demo."), Description: "Does " + k + "."}, echo)
 	}
 	w.answers["memory.recall"] = func(p json.RawMessage) (any, *sdk.Error) {
@@ -75,6 +75,9 @@ func TestCommands(t *testing.T) {
 	w.answers["usage.report"] = func(p json.RawMessage) (any, *sdk.Error) {
 		return json.RawMessage(`{"rows":[{"key":` + string(p[len(`{"group_by":`):len(p)-1]) + `,"requests":2,"input_tokens":10,"output_tokens":5,"cost_usd":0.5,"unpriced_requests":1}],"total":{"requests":2,"cost_usd":null}}`), nil
 	}
+	list := `{"reminders":[{"id":"rem_1","text":"stretch","due_at":"2026-01-01T00:00:05Z","recurrence":""},
+		{"id":"rem_2","text":"pay rent","due_at":"2026-01-31T09:00:00Z","recurrence":"monthly"}],"next_cursor":"c"}`
+	w.offer("reminders.list", sdk.KindInfo{}, func(json.RawMessage) (any, *sdk.Error) { return json.RawMessage(list), nil })
 	w.offer("reminders.create", sdk.KindInfo{}, func(p json.RawMessage) (any, *sdk.Error) {
 		if string(p) != `{"say":"in 5 seconds stretch"}` {
 			return nil, sdk.Errorf(sdk.CodeInvalid, "say: %s", p)
@@ -108,7 +111,7 @@ func TestCommands(t *testing.T) {
 		`/tool demo_echo {"n":1}`:       `{"got":{"n":1}}`,
 		`/tool demo.ask {"n":2}`:        `{"got":{"n":2}}`,
 		"/remind in 5 seconds stretch":  `I will remind you of "stretch" at 2026-01-01T00:00:05.000Z (rem_1).`,
-		"/remind list":                  `"got": {}`,
+		"/remind list":                  "2026-01-01T00:00:05.000Z  stretch rem_1\n2026-01-31T09:00:00.000Z  pay rent [monthly] rem_2\nThere are more: ask for reminders.list.",
 		"/clear":                        "Cleared",
 	} {
 		if got := w.say(id, message); !strings.Contains(got, want) {

@@ -148,23 +148,56 @@ func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
 	return t.recall(ctx, rest)
 }
 
+type reminder struct {
+	ID         string   `json:"id"`
+	Text       string   `json:"text"`
+	DueAt      sdk.Time `json:"due_at"`
+	Recurrence string   `json:"recurrence"`
+}
+
+// reminders shows what is to come, the next one first.
+func (t *turn) reminders(ctx context.Context) (string, error) {
+	result, err := t.answer(ctx, "reminders.list", map[string]any{})
+	if err != nil {
+		return "", err
+	}
+	var list struct {
+		Reminders []reminder `json:"reminders"`
+		Next      string     `json:"next_cursor"`
+	}
+	if err := json.Unmarshal(result, &list); err != nil {
+		return "", err
+	}
+	if len(list.Reminders) == 0 {
+		return "There is nothing to remind you of.", nil
+	}
+	var b strings.Builder
+	for _, r := range list.Reminders {
+		fmt.Fprintf(&b, "%s  %s", r.DueAt, r.Text)
+		if r.Recurrence != "" {
+			fmt.Fprintf(&b, " [%s]", r.Recurrence)
+		}
+		fmt.Fprintf(&b, " %s\n", r.ID)
+	}
+	if list.Next != "" {
+		b.WriteString("There are more: ask for reminders.list.\n")
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
+}
+
 func (t *turn) remindCommand(ctx context.Context, rest string) (string, error) {
 	switch rest {
 	case "", "help":
 		return "", sdk.Invalid("message", "want /remind WHEN TEXT, such as: /remind in 10 minutes stretch")
 	case "list":
-		return t.show(ctx, "reminders.list", map[string]any{})
+		return t.reminders(ctx)
 	}
 	result, err := t.answer(ctx, "reminders.create", map[string]any{"say": rest})
 	if err != nil {
 		return "", err
 	}
 	var made struct {
-		Reminder *struct {
-			ID    string   `json:"id"`
-			Text  string   `json:"text"`
-			DueAt sdk.Time `json:"due_at"`
-		} `json:"reminder"`
+		Reminder *reminder `json:"reminder"`
 	}
 	if err := json.Unmarshal(result, &made); err != nil {
 		return "", err
