@@ -60,7 +60,8 @@ func (a *app) exit(err error) int {
 	if code == exitOK || errors.As(err, &quiet) {
 		return code
 	}
-	fmt.Fprintf(a.stderr, "nagatha: %s\n", clean(message(err)))
+	text := strings.TrimPrefix(clean(message(err)), "nagatha ") // with which a command's path begins
+	fmt.Fprintf(a.stderr, "nagatha: %s\n", text)
 	if hint := a.hint(err, code); hint != "" {
 		fmt.Fprintf(a.stderr, "  %s\n", hint)
 	}

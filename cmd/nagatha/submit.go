@@ -75,7 +75,7 @@ the task ended (see "nagatha --help"). Ctrl-C detaches; the task goes on.`,
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			return usagef("%s: want %s, got %d arguments", strings.TrimPrefix(c.CommandPath(), "nagatha "), strings.Join(names, " "), len(args))
+			return usagef("%s: want %s, got %d arguments", c.CommandPath(), strings.Join(names, " "), len(args))
 		}
 		return nil
 	}
