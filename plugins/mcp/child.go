@@ -56,7 +56,7 @@ func startChild(cfg serverConfig) (*child, error) {
 		if _, fault := os.Stat(cfg.Cwd); cfg.Cwd != "" && fault != nil {
 			return nil, fmt.Errorf("start it in its cwd: %w", fault)
 		}
-		return nil, fmt.Errorf("start %s: %w; set the server's command to a program that is there, in the PATH %q or by its whole path", cfg.Command[0], err, os.Getenv("PATH"))
+		return nil, fmt.Errorf("start %s: %w; set the server's command to a program's whole path, or one in the PATH of plugin \"mcp\"", cfg.Command[0], err)
 	}
 	go func() {
 		_ = c.cmd.Wait() // how it ended is in ProcessState

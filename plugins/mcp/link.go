@@ -120,6 +120,9 @@ func (l *link) explain(what string, err error) error {
 	if strings.HasSuffix(err.Error(), "Unauthorized") || strings.HasSuffix(err.Error(), "Forbidden") {
 		return fmt.Errorf("%s: %w: set the server's headers, such as Authorization", what, err)
 	}
+	if _, ok := l.carrier.(*child); ok && strings.Contains(err.Error(), `method not found: "initialize"`) {
+		return fmt.Errorf("%s: its answer is what it was asked: is it an MCP server?", what)
+	}
 	if strings.HasSuffix(err.Error(), "Not Found") {
 		return fmt.Errorf("%s: %w: is the server's url right? Often it ends in /mcp", what, err)
 	}

@@ -62,7 +62,7 @@ func (s *server) fault(l *link, what string, err error) error {
 	var refused *jsonrpc.Error
 	answered := errors.As(err, &refused) && !slices.Contains(sdkErrors, refused.Message)
 	if garbled(err) {
-		return sdk.Permanent(sdk.Errorf(sdk.CodeHandlerError, "MCP server %q: %s: its answer cannot be read: %v", s.name, what, err))
+		return sdk.Permanent(sdk.Errorf(sdk.CodeHandlerError, "MCP server %q: %s: its answer cannot be read: %v", s.name, what, plain(err)))
 	}
 	wait := 500 * time.Millisecond // the end of the stream shows a moment later
 	if answered {
