@@ -117,15 +117,17 @@ func (p *scanner) raw() string {
 		p.array(func() { p.raw() })
 		return p.s[from:p.i]
 	}
-	n := strings.IndexAny(p.s[p.i:], ",]} \t\r\n")
-	if n < 0 {
-		n = len(p.s) - p.i
+	from := p.i
+	for p.i < len(p.s) { // it is short: a number, true, false or null
+		switch p.s[p.i] {
+		case ',', ']', '}', ' ', '\t', '\r', '\n':
+			p.bad = p.bad || p.i == from
+			return p.s[from:p.i]
+		}
+		p.i++
 	}
-	if n == 0 {
-		p.bad = true
-	}
-	p.i += n
-	return p.s[p.i-n : p.i]
+	p.bad = p.bad || p.i == from
+	return p.s[from:]
 }
 
 // unquote is the text of a JSON string.
