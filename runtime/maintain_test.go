@@ -51,12 +51,14 @@ func TestPromoteLooksOften(t *testing.T) {
 	promote(t, p, func(r *Runtime) {
 		r.dispatch.due(sdk.Now().Add(time.Hour))
 		time.Sleep(sweep + time.Second)
+		synctest.Wait()
 		if len(p.looks) != 2 {
 			t.Errorf("after a sweep it has looked at %v", p.looks)
 		}
 		r.dispatch.due(sdk.Now().Add(3 * time.Second))
 		r.dispatch.due(sdk.Now().Add(5 * time.Second))
 		time.Sleep(4 * time.Second)
+		synctest.Wait()
 		if n := len(p.looks); n != 3 || p.looks[2] != sweep+4*time.Second {
 			t.Errorf("it has looked at %v", p.looks)
 		}
@@ -65,6 +67,7 @@ func TestPromoteLooksOften(t *testing.T) {
 	promote(t, p, func(r *Runtime) {
 		r.dispatch.due(sdk.Now().Add(time.Minute))
 		time.Sleep(soon + soon/2)
+		synctest.Wait()
 		if len(p.looks) != 2 {
 			t.Errorf("after an error it has looked at %v", p.looks)
 		}
