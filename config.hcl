@@ -131,7 +131,7 @@ retry {
 #     memory        = "128MiB"
 #     instances     = 4     # wasm: most copies at once
 #     concurrency   = 1     # attempts at once: of a copy; of a program: no limit
-#     start_timeout = "10s" # 30s for wasm
+#     start_timeout = "10s" # 30s for wasm; one that takes longer is tried again
 #     idle          = "30s" # wasm: copies without work leave, and give their memory back;
 #                           # the next task loads the module in about 0.1s. 0s: they stay
 #   }
