@@ -90,14 +90,15 @@ func (r *Runtime) start(c *Claimed) {
 }
 
 func (a *attempt) run() {
-	if a.entry == nil || !a.entry.says() {
-		a.begin()
-	}
 	over := make(chan struct{})
 	if a.task.Deadline > 0 {
 		a.behind.Go(func() { a.endBy(a.task.Deadline, over) })
 	}
-	result, err := a.handle()
+	var result json.RawMessage
+	err := sdk.ErrNotStarted
+	if a.entry != nil && a.entry.says() || a.begin() {
+		result, err = a.handle()
+	}
 	close(over)
 	a.clock.end()
 	a.mu.Lock()
@@ -121,9 +122,9 @@ func (a *attempt) run() {
 	a.finish(a.outcome(result, err, cause))
 }
 
-// begin starts the timeout.
-func (a *attempt) begin() {
-	a.clock.begin(a.task.Timeout.Std(), func() { a.stop(errTimeout, graceTimeout) })
+// begin starts the timeout, and reports whether the attempt may begin.
+func (a *attempt) begin() bool {
+	return a.clock.begin(a.task.Timeout.Std(), func() { a.stop(errTimeout, graceTimeout) })
 }
 
 func (a *attempt) fence() Fence { return Fence{Task: a.task.ID, Token: a.token} }

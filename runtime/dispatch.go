@@ -268,12 +268,18 @@ func (d *dispatcher) snapshot() []*attempt {
 	return out
 }
 
-// drain waits for running attempts, and gives back what takes too long.
+// drain gives back what waits for a place to run, waits for running attempts, and gives
+// back what takes too long.
 func (r *Runtime) drain() {
 	r.dispatch.mu.Lock()
 	r.dispatch.draining = true
 	r.dispatch.mu.Unlock()
 	r.evictParked("", nil)
+	for _, a := range r.dispatch.snapshot() {
+		if a.clock.forbid() {
+			a.stop(errDrained, graceDrain)
+		}
+	}
 	done := make(chan struct{})
 	go func() {
 		r.dispatch.attempts.Wait()

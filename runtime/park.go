@@ -193,16 +193,27 @@ type stopwatch struct {
 	fire  func()
 	stops int
 	done  bool
+	never bool // it must not begin
 }
 
-func (s *stopwatch) begin(d time.Duration, fire func()) {
+// begin reports false where it must not begin.
+func (s *stopwatch) begin(d time.Duration, fire func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.done || s.fire != nil {
-		return
+	if s.never || s.done || s.fire != nil {
+		return !s.never
 	}
 	s.left, s.fire = d, fire
 	s.run()
+	return true
+}
+
+// forbid keeps it from beginning, and reports whether it had not begun.
+func (s *stopwatch) forbid() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.never = s.fire == nil
+	return s.never
 }
 
 // run starts the timer. The caller holds mu.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -33,7 +34,10 @@ type chat struct {
 // errLeave ends a conversation that goes on without anybody watching.
 var errLeave = errors.New("left")
 
-const chatKind = "agent.chat"
+const (
+	chatKind   = "agent.chat"
+	chatPlugin = "agent" // usually
+)
 
 func (a *app) chatCommand() *cobra.Command {
 	ch := &chat{app: a}
@@ -81,6 +85,9 @@ func (ch *chat) run(parent context.Context, message string, goOn bool) error {
 		return err
 	}
 	defer func() { _ = ch.conn.Close() }() // never fails
+	if err := ch.answerable(ctx); err != nil {
+		return err
+	}
 	if goOn {
 		if ch.session, err = ch.lastSession(ctx); err != nil {
 			return err
@@ -94,6 +101,28 @@ func (ch *chat) run(parent context.Context, message string, goOn bool) error {
 		return err
 	}
 	return ch.talk(ctx)
+}
+
+// answerable says what is in the way of an answer, which otherwise would be waited for
+// until somebody mends it.
+func (ch *chat) answerable(ctx context.Context) error {
+	plugins, err := ch.cl.Plugins(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // this token may not see them, and perhaps may chat
+	}
+	for _, p := range plugins {
+		if p.Name != chatPlugin && !slices.ContainsFunc(p.Kinds, func(k sdk.KindStatus) bool { return k.Kind == chatKind }) {
+			continue
+		}
+		switch p.State {
+		case sdk.PluginFailed:
+			return fmt.Errorf("the plugin %s, which would answer, has failed: %s", p.Name, p.Error)
+		case sdk.PluginDisabled:
+			return fmt.Errorf("the plugin %s, which would answer, is disabled; enable it with: nagatha plugins enable %s", p.Name, p.Name)
+		}
+		return nil
+	}
+	return fmt.Errorf("nothing here answers: the runtime's config.hcl has no plugin %q", chatPlugin)
 }
 
 // talk is a conversation, until its input ends or somebody leaves.

@@ -64,7 +64,7 @@ func (p *plugin) start(ctx context.Context) (*version, error) {
 	}
 	for _, want := range v.info.Capabilities {
 		if !p.cfg.Grant.has(want) {
-			p.log.Warn("the plugin asks for a capability that it is not granted", "capability", want)
+			p.log.Info("the plugin could use a capability that its grant in the configuration leaves out", "capability", want)
 		}
 	}
 	return v, nil
@@ -122,8 +122,8 @@ func (v *version) Handle(ctx context.Context, task *sdk.Task, inner sdk.Host) (j
 		return nil, sdk.ErrNotStarted
 	}
 	defer v.leave()
-	if _, ok := v.carrier.(ahead); !ok {
-		sdk.Begun(ctx)
+	if _, ok := v.carrier.(ahead); !ok && !sdk.Begun(ctx) {
+		return nil, sdk.ErrNotStarted
 	}
 	g := &guard{Host: inner, version: v, task: task}
 	defer g.close()

@@ -19,7 +19,9 @@ func (p *Plugin) Handle(ctx context.Context, task *sdk.Task, host sdk.Host) (jso
 		return nil, err
 	}
 	defer p.release(in)
-	sdk.Begun(ctx)
+	if !sdk.Begun(ctx) {
+		return nil, sdk.ErrNotStarted
+	}
 	start := time.Now()
 	defer func() { p.took(time.Since(start)) }()
 	return in.session.Run(ctx, task, host, func() {
@@ -80,7 +82,7 @@ func (p *Plugin) acquire(ctx context.Context) (*instance, error) {
 		select {
 		case <-free:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, fmt.Errorf("%w: %w", sdk.ErrNotStarted, context.Cause(ctx))
 		}
 	}
 }
