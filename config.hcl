@@ -204,6 +204,7 @@ plugin "reminders" {
   limits {
     instances   = 4
     concurrency = 8
+    idle        = "2m" # longer than the sweep's minute: one copy stays, and a timer does not wait for it
   }
   config {
     queue = "reminders" # of timers and webhooks
