@@ -33,12 +33,20 @@ type Bundle struct {
 	info      Info
 	handlers  map[string]Handler
 	configure func(ctx context.Context, config json.RawMessage) error
+	start     func(host Host)
 	closer    io.Closer
 }
 
 // OnConfigure sets what receives the plugin's configuration, and returns b.
 func (b *Bundle) OnConfigure(f func(ctx context.Context, config json.RawMessage) error) *Bundle {
 	b.configure = f
+	return b
+}
+
+// OnStart sets what is called with the host that works between tasks, and returns b:
+// see [Starter].
+func (b *Bundle) OnStart(f func(host Host)) *Bundle {
+	b.start = f
 	return b
 }
 
@@ -50,6 +58,13 @@ func (b *Bundle) OnClose(c io.Closer) *Bundle {
 
 // Info returns the manifest.
 func (b *Bundle) Info() Info { return b.info }
+
+// Start implements [Starter].
+func (b *Bundle) Start(host Host) {
+	if b.start != nil {
+		b.start(host)
+	}
+}
 
 // Configure implements [Configurer].
 func (b *Bundle) Configure(ctx context.Context, config json.RawMessage) error {

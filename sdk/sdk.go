@@ -63,6 +63,15 @@ type Configurer interface {
 	Configure(ctx context.Context, config json.RawMessage) error
 }
 
+// Starter is implemented by a plugin that has something to tell when no task of it
+// runs. Start is called once, before Configure, and must not block. With that host the
+// plugin can [Publish] at any time, as its grant says, and log to the runtime's own log;
+// every other call is [CodeUnavailable]. A module does nothing between its tasks, so
+// there even publishing is.
+type Starter interface {
+	Start(host Host)
+}
+
 // Handler handles the tasks of one kind. The result is JSON; nil means null.
 // An error fails the attempt: see [Permanent], [RetryAfter] and [Error] for
 // what an error can say.

@@ -186,7 +186,14 @@ func (r *rooms) wireHost() (err error) {
 		Ready: func(ctx context.Context, p host.Ready) error {
 			return r.runtime.SetPlugin(ctx, runtime.Plugin{Name: p.Name, Plugin: p.Plugin, Capacity: p.Capacity})
 		},
-		Gone:    r.runtime.RemovePlugin,
+		Gone: r.runtime.RemovePlugin,
+		Publish: func(ctx context.Context, e sdk.Event) (string, error) {
+			ids, err := r.runtime.Publish(ctx, []sdk.Event{e})
+			if err != nil {
+				return "", err
+			}
+			return ids[0], nil
+		},
 		Changed: func(c host.Changed) { r.runtime.Tell("system.plugin."+c.What, c.Plugin, c) },
 		Audit: func(a host.Audit) {
 			level := slog.LevelDebug

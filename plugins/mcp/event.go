@@ -6,17 +6,46 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
-// journal holds events until there is an attempt that can publish them: a server
-// comes and goes at any time, but only an attempt has a host. Each attempt of the
-// plugin publishes what has gathered; at the latest it is the scheduled health
-// check. An event keeps the time at which it happened.
+// journal holds events until they are published: by the loop, since a server comes and
+// goes at any time, and at the end of each attempt, so that its end comes after what it
+// caused. An event keeps the time at which it happened.
 type journal struct {
+	wake chan struct{} // capacity 1: there is something to publish
+
 	mu     sync.Mutex
 	events []sdk.Event
+}
+
+// retryAfter is when what could not be published is tried again.
+const retryAfter = 5 * time.Second
+
+// loop publishes what gathers until ctx ends.
+func (j *journal) loop(ctx context.Context, host sdk.Host) {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-j.wake:
+		case <-t.C:
+		}
+		j.publish(ctx, host)
+		if j.left() {
+			t.Reset(retryAfter)
+		}
+	}
+}
+
+func (j *journal) left() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.events) > 0
 }
 
 // maxJournal is the most events that are kept; the oldest go first.
@@ -33,6 +62,10 @@ func (j *journal) add(typ, server string, data map[string]any) {
 	defer j.mu.Unlock()
 	j.events = append(j.events, sdk.Event{ID: "mcp-" + rand.Text(), Type: typ, Subject: server, Time: sdk.Now(), Data: b})
 	j.trim()
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (j *journal) trim() { j.events = j.events[max(0, len(j.events)-maxJournal):] }

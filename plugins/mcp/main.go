@@ -19,7 +19,7 @@ import (
 func main() { serve.Main(newPlugin()) }
 
 func newPlugin() sdk.Plugin {
-	p := &pool{}
+	p := &pool{news: journal{wake: make(chan struct{}, 1)}}
 	return sdk.New(sdk.Info{
 		Name: "mcp", Version: "1.1.0", Description: "Uses MCP servers: their tools, resources and prompts.",
 		Capabilities: []string{"store", "publish"},
@@ -62,7 +62,7 @@ func newPlugin() sdk.Plugin {
 			`{"type":"object","required":["mcp_status","server_info","health_checks","timestamp"]}`, `{}`)), p.checkHealth),
 		register(p, again(kind("reload", "Reads the file of servers again, and starts and stops what changed. A broken file changes nothing.", `"properties":{}`,
 			`{"type":"object","required":["added","removed","changed","unchanged"]}`, `{}`)), p.reload),
-	).OnConfigure(p.configure).OnClose(p)
+	).OnStart(p.start).OnConfigure(p.configure).OnClose(p)
 }
 
 func register[In any](p *pool, info sdk.HandlerInfo, f func(context.Context, sdk.Host, In) (any, error)) sdk.Registration {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -128,7 +129,7 @@ func TestEvents(t *testing.T) {
 }
 
 func find(host *sdktest.Host, typ string) (out []sdk.Event) {
-	for _, e := range host.Published {
+	for _, e := range host.Events() {
 		if e.Type == typ {
 			out = append(out, e)
 		}
@@ -136,9 +137,31 @@ func find(host *sdktest.Host, typ string) (out []sdk.Event) {
 	return out
 }
 
+// A server comes and goes while no task runs, and whoever listens hears of it then.
+func TestEventsBetweenTasks(t *testing.T) {
+	p := newPlugin()
+	host := sdktest.NewHost()
+	p.(sdk.Starter).Start(host)
+	raw, err := json.Marshal(map[string]any{"servers": map[string]serverConfig{"plain": fake("plain")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.(sdk.Configurer).Configure(t.Context(), raw); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is connected", func() bool { return len(find(host, "mcp.server.connected")) == 1 })
+	kill(t, fake("").Command[0])
+	eventually(t, "it is gone, and back", func() bool {
+		return len(find(host, "mcp.server.disconnected")) == 1 && len(find(host, "mcp.server.connected")) == 2
+	})
+	if err := p.(io.Closer).Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What could not be published is kept for the next attempt.
 func TestJournalKeeps(t *testing.T) {
-	var j journal
+	j := journal{wake: make(chan struct{}, 1)}
 	j.add("mcp.server.connected", "a", map[string]any{})
 	j.add("mcp.server.disconnected", "a", map[string]any{})
 	ctx, cancel := context.WithCancel(t.Context())

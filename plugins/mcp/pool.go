@@ -15,6 +15,7 @@ import (
 // pool is the configured servers.
 type pool struct {
 	news journal
+	host sdk.Host // between tasks; nil: there is none
 
 	mu   sync.RWMutex
 	conf config
@@ -23,6 +24,9 @@ type pool struct {
 	stop context.CancelFunc
 	run  sync.WaitGroup
 }
+
+// start implements sdk.Starter.
+func (p *pool) start(host sdk.Host) { p.host = host }
 
 // configure checks the configuration and lets the servers connect, all at once, in
 // the background: one that never answers must not keep the plugin from starting.
@@ -40,6 +44,9 @@ func (p *pool) configure(_ context.Context, raw json.RawMessage) error {
 	defer p.mu.Unlock()
 	p.conf, p.all = conf, map[string]*server{}
 	p.ctx, p.stop = context.WithCancel(context.Background())
+	if ctx := p.ctx; p.host != nil {
+		p.run.Go(func() { p.news.loop(ctx, p.host) })
+	}
 	p.swap(servers)
 	return nil
 }

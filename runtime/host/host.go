@@ -39,6 +39,8 @@ type Config struct {
 	// name; Gone takes it back.
 	Ready func(ctx context.Context, r Ready) error
 	Gone  func(name string)
+	// Publish, where set, publishes what a plugin has to tell between its tasks.
+	Publish func(ctx context.Context, e sdk.Event) (id string, err error)
 	// Changed, where set, hears of what becomes of plugins. It must not block.
 	Changed func(Changed)
 	// Audit, where set, hears of every granted or refused operation that
@@ -118,6 +120,11 @@ func New(cfg Config) (*Host, error) {
 	}
 	if cfg.Check == nil {
 		cfg.Check = func(sdk.Info, json.RawMessage) error { return nil }
+	}
+	if cfg.Publish == nil {
+		cfg.Publish = func(context.Context, sdk.Event) (string, error) {
+			return "", sdk.Errorf(sdk.CodeUnavailable, "nothing is published here")
+		}
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func(Changed) {}

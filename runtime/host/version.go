@@ -91,7 +91,7 @@ func (p *plugin) launch(ctx context.Context) (carrier, error) {
 	return process.Launch(ctx, process.Config{
 		Name: p.cfg.Name, Command: p.cfg.Command, Env: env, Dir: p.cfg.Dir,
 		RunDir: filepath.Clean(p.host.cfg.RunDir), Memory: l.Memory, SHA256: p.cfg.SHA256, MTLS: p.cfg.MTLS,
-		StartTimeout: l.StartTimeout, Log: p.line,
+		StartTimeout: l.StartTimeout, Between: newBetween(p), Log: p.line,
 	})
 }
 

@@ -49,6 +49,8 @@ type Config struct {
 	MTLS    bool     // mutual TLS on the socket; only Go plugins can
 	// StartTimeout is until the manifest has arrived. Default 10s.
 	StartTimeout time.Duration
+	// Between is called by the plugin outside its tasks; nil: it may not.
+	Between sdk.Host
 	// Log gets the lines of stdout and stderr.
 	Log func(level slog.Level, line string)
 }
@@ -90,6 +92,9 @@ func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 	}
 	p := &Plugin{cfg: cfg, digest: digest}
 	p.session = wire.NewSession(p.sender.send)
+	if cfg.Between != nil {
+		p.session.Between(cfg.Between)
+	}
 	if err := p.start(ctx); err != nil {
 		p.end()
 		return nil, err
@@ -263,6 +268,7 @@ func (p *Plugin) end() {
 		p.cancel()
 	}
 	p.reader.Wait()
+	p.session.Wait()
 	p.client.Kill() // the process is gone: this waits for go-plugin's goroutines
 }
 

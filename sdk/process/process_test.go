@@ -56,7 +56,17 @@ func pluginMain() {
 		}
 		fmt.Fprintln(os.Stderr, "daemon", cmd.Process.Pid)
 	}
-	serve.Main(sdk.New(info, registrations()...).OnConfigure(func(_ context.Context, c json.RawMessage) error {
+	start := func(sdk.Host) {}
+	if os.Getenv("TEST_PLUGIN") == "between" {
+		start = func(host sdk.Host) { // in a goroutine of its own: the loop hands on the replies
+			go func() {
+				reply, err := host.Call(context.Background(), "upper", []byte(`"abc"`))
+				fmt.Fprintf(os.Stderr, "heard %s %v\n", reply, err)
+				_, _ = host.Call(context.Background(), "said", fmt.Appendf(nil, "%s %v", reply, err))
+			}()
+		}
+	}
+	serve.Main(sdk.New(info, registrations()...).OnStart(start).OnConfigure(func(_ context.Context, c json.RawMessage) error {
 		if string(c) == `{"bad":true}` {
 			return errors.New("bad must not be true")
 		}

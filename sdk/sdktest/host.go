@@ -64,6 +64,13 @@ func (h *Host) Lines() []string {
 	return slices.Clone(h.Said)
 }
 
+// Events returns what was published so far.
+func (h *Host) Events() []sdk.Event {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.Published)
+}
+
 func (h *Host) say(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -39,6 +39,10 @@ func Loop(p sdk.Plugin, conn wire.Conn) error {
 	if err := conn.Send(&wire.Manifest{Version: wire.Version, Info: info}); err != nil {
 		return err
 	}
+	l.between = &run{loop: l, ctx: l.ctx}
+	if s, ok := p.(sdk.Starter); ok {
+		s.Start(outside{l.between})
+	}
 	for {
 		m, err := conn.Recv()
 		if errors.Is(err, io.EOF) {
@@ -82,6 +86,8 @@ type loop struct {
 	leaving bool // no task will come any more
 	next    chan *run
 	wg      sync.WaitGroup
+
+	between *run // calls outside runs
 }
 
 // send drops its error: a conversation that broke ends Recv as well.
@@ -144,7 +150,9 @@ func (l *loop) find(id uint64) *run {
 }
 
 func (l *loop) reply(m *wire.Reply) {
-	if r := l.find(m.Run); r != nil {
+	if m.Run == 0 {
+		l.between.reply(m)
+	} else if r := l.find(m.Run); r != nil {
 		r.reply(m)
 	}
 }

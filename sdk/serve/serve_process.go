@@ -4,12 +4,24 @@ package serve
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 	"github.com/nagatha/nagatha-runtime/sdk/process"
 	"github.com/nagatha/nagatha-runtime/sdk/wire"
 )
+
+// outside is the host between tasks: see [sdk.Starter].
+type outside struct{ *run }
+
+func (outside) Progress(float64, float64, string) {}
+func (outside) Output(string, []byte)             {}
+
+// Log prints a line, which the runtime logs.
+func (outside) Log(_ slog.Level, message string, args ...any) {
+	fmt.Fprintln(os.Stderr, append([]any{message}, args...)...)
+}
 
 // Main serves p and does not return.
 func Main(p sdk.Plugin) {

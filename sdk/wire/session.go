@@ -28,6 +28,8 @@ type Session struct {
 	configured chan error // not nil while a Configure is unanswered
 	gone       chan struct{}
 	err        error // why it is gone
+
+	between *between // nil: calls outside runs are refused
 }
 
 // NewSession makes a session that sends with send.
@@ -220,6 +222,10 @@ func (s *Session) Receive(m Message) error {
 		}
 		id = m.Run
 	case *Call:
+		if m.Run == 0 {
+			s.outside(m)
+			return nil
+		}
 		id = m.Run
 	case *Progress:
 		id = m.Run
@@ -271,6 +277,9 @@ func (s *Session) Fail(err error) {
 	if s.err == nil {
 		s.err = err
 		close(s.gone)
+	}
+	if s.between != nil {
+		s.between.stop()
 	}
 }
 
