@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -106,6 +107,47 @@ func TestIdleLosesNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestIdleFindsTheFile: a cache that was emptied meanwhile does no harm while the file
+// is the same; when neither is, the error says what to do, and nothing else is broken.
+func TestIdleFindsTheFile(t *testing.T) {
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "plugin.wasm")
+	binary, err := os.ReadFile(guest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, binary, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := wasm.Load(t.Context(), wasm.Config{Name: "test", Path: file, CacheDir: dir, Idle: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close(context.WithoutCancel(t.Context()))
+	rests := func() {
+		until(t, "the plugin rests", func() bool { return p.Instances() == 0 && !p.Loaded() })
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rests()
+	if got, err := run(t, p, "test.echo", `1`); got != "1" || err != nil {
+		t.Errorf("from the file: %s, %v", got, err)
+	}
+	rests()
+	if err := os.WriteFile(file, []byte("rebuilt"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t, p, "test.echo", `1`); err == nil || !strings.Contains(err.Error(), "nagatha plugins reload") {
+		t.Errorf("from nowhere: %v", err)
+	}
+	if err := os.WriteFile(file, binary, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := run(t, p, "test.echo", `2`); got != "2" || err != nil {
+		t.Errorf("back again: %s, %v", got, err)
+	}
 }
 
 // TestIdleNeedsACopy: without a place for one the module stays, and works.

@@ -133,6 +133,26 @@ func (p *Plugin) keep(binary []byte) bool {
 	return err == nil
 }
 
+// again reads the binary that was loaded first: the copy, or where somebody has removed
+// that, the file, if it is still the same.
+func (p *Plugin) again() ([]byte, error) {
+	var errs []error
+	for _, path := range []string{p.kept(), p.cfg.Path} {
+		if path == "" {
+			continue
+		}
+		binary, err := os.ReadFile(path)
+		if err == nil && digestOf(binary) == p.digest {
+			return binary, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("%s is another module by now", path)
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("load the module again: %w; nagatha plugins reload takes what is there now", errors.Join(errs...))
+}
+
 // load returns the module, which it first loads if the plugin was resting. The caller
 // counts as starting, so that the module stays.
 func (p *Plugin) load(ctx context.Context) (*module, error) {
@@ -147,12 +167,9 @@ func (p *Plugin) load(ctx context.Context) (*module, error) {
 	if m != nil {
 		return m, nil
 	}
-	binary, err := os.ReadFile(p.kept())
-	if err == nil && digestOf(binary) != p.digest {
-		err = fmt.Errorf("%s is not what was kept there", p.kept())
-	}
+	binary, err := p.again()
 	if err != nil {
-		return nil, fmt.Errorf("load the module again: %w; nagatha plugins reload reads it from its own place", err)
+		return nil, err
 	}
 	if m, err = compile(ctx, &p.cfg, binary); err != nil {
 		return nil, err
