@@ -32,7 +32,8 @@ func (d *daemon) smallDisk(size string) (dir string) {
 	}
 	d.Cleanup(func() {
 		d.kill()
-		_ = exec.Command("umount", dir).Run()
+		// The plugins of a killed runtime end a moment after it, and hold the disk till then.
+		d.until("nobody uses the disk", func() bool { return exec.Command("umount", dir).Run() == nil })
 	})
 	return dir
 }
