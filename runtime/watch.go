@@ -149,10 +149,6 @@ func (w *Watch) start(head Head) (c cursor, ok bool, err error) {
 }
 
 func (w *Watch) openTask(ctx context.Context) error {
-	task, err := w.r.Task(ctx, w.req.Task)
-	if err != nil {
-		return err
-	}
 	head, err := w.r.store.Head(ctx)
 	if err != nil {
 		return err
@@ -170,6 +166,11 @@ func (w *Watch) openTask(ctx context.Context) error {
 	case w.req.Last > 0:
 		w.seq, err = w.lastTask(ctx)
 	}
+	if err != nil {
+		return err
+	}
+	// The snapshot after the place: an end between the two is then in one of them at least.
+	task, err := w.r.Task(ctx, w.req.Task)
 	if err != nil {
 		return err
 	}

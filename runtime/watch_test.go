@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -257,5 +258,54 @@ func TestWatchTopicsAndGaps(t *testing.T) {
 		if _, err := e.Watch(t.Context(), bad, func() {}); sdk.CodeOf(err) == "" {
 			t.Errorf("%+v: %v", bad, err)
 		}
+	}
+}
+
+// lateTask is a store in which something happens right after a task was read.
+type lateTask struct {
+	runtime.Store
+	then func()
+}
+
+func (s *lateTask) Task(ctx context.Context, id string) (sdk.Task, error) {
+	t, err := s.Store.Task(ctx, id)
+	if f := s.then; f != nil {
+		s.then = nil
+		f()
+	}
+	return t, err
+}
+
+// TestEndWhileOpening: a task that ends in the moment in which somebody begins to watch
+// it from now on is seen to end.
+func TestEndWhileOpening(t *testing.T) {
+	gate := make(chan struct{})
+	e := setup(t, runtime.Config{}, handler("t.gate", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+		<-gate
+		return nil, nil
+	}))
+	id := e.submit(sdk.Submission{Kind: "t.gate"}).ID
+	e.until(id, sdk.StateRunning)
+	late := &lateTask{Store: e.store}
+	watcher, err := runtime.New(runtime.Config{Store: late})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.then = func() {
+		close(gate)
+		e.wait(id)
+	}
+	w, err := watcher.Watch(t.Context(), runtime.WatchRequest{Task: id, From: "now"}, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	notices, err := w.Next(t.Context(), 100)
+	seen := false
+	for _, n := range notices {
+		seen = seen || n.Task != nil && n.Task.State.Terminal() || n.Entry != nil && n.Entry.Task.End
+	}
+	if !seen || !errors.Is(err, io.EOF) {
+		t.Errorf("the end was not seen: %+v, %v", notices, err)
 	}
 }
