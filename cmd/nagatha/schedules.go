@@ -131,6 +131,9 @@ func (a *app) schedulesCreateCommand() *cobra.Command {
   nagatha schedules create once demo.echo --at 2027-01-31T08:00:00+01:00 --set text=hello`,
 		Args: exactly("NAME", "KIND"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := meant(c, "timeout", "max-attempts"); err != nil {
+				return err
+			}
 			f.Name, f.Kind = args[0], args[1]
 			s, err := f.schedule(a)
 			if err != nil {

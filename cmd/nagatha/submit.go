@@ -48,7 +48,12 @@ the task ended (see "nagatha --help"). Ctrl-C detaches; the task goes on.`,
   nagatha submit mcp.call_tool --set server=files --set tool=list_directory --set arguments.path=/tmp --wait
   nagatha submit memory.import --run-at 2027-01-31T08:00:00Z --payload @page.json`,
 		Args: exactly("KIND"),
-		RunE: func(c *cobra.Command, args []string) error { return a.submit(c.Context(), args[0], f) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := meant(c, "timeout", "max-attempts"); err != nil {
+				return err
+			}
+			return a.submit(c.Context(), args[0], f)
+		},
 	}
 	fs := c.Flags()
 	fs.StringVarP(&f.payload, "payload", "p", "", "the payload: `JSON`, @file, or - for standard input")
@@ -79,6 +84,18 @@ func exactly(names ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// meant refuses a 0 that somebody wrote: 0 stands for the default where a flag is left
+// out, and would silently be it.
+func meant(c *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		f := c.Flags().Lookup(name)
+		if v := f.Value.String(); f.Changed && (v == "0" || v == "0s") {
+			return usagef("--%s %s: want more than 0, or leave it out for the default", name, v)
+		}
+	}
+	return nil
 }
 
 func (f submitFlags) submission(a *app, kind string) (sdk.Submission, error) {

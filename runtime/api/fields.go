@@ -101,6 +101,16 @@ func (f *fields) text(name string) string { return read[string](f, name, "a stri
 func (f *fields) flag(name string) bool   { return read[bool](f, name, "true or false") }
 func (f *fields) number(name string) int  { return read[int](f, name, "an integer") }
 
+// atLeastOne is an integer of which 0 is the default in Go. Left out, it is the default;
+// somebody who writes 0 means it, and is told that it cannot be had.
+func (f *fields) atLeastOne(name string) int {
+	before, n := len(*f.bad), f.number(name)
+	if _, ok := f.raw(name); ok && n == 0 && len(*f.bad) == before {
+		f.fail(name, "want at least 1")
+	}
+	return n
+}
+
 // required is a text that must be there.
 func (f *fields) required(name string) string {
 	before := len(*f.bad)
@@ -113,6 +123,15 @@ func (f *fields) required(name string) string {
 
 func (f *fields) time(name string) sdk.Time         { return own[sdk.Time](f, name) }
 func (f *fields) duration(name string) sdk.Duration { return own[sdk.Duration](f, name) }
+
+// timeout is a duration as atLeastOne is an integer.
+func (f *fields) timeout(name string) sdk.Duration {
+	before, d := len(*f.bad), f.duration(name)
+	if _, ok := f.raw(name); ok && d == 0 && len(*f.bad) == before {
+		f.fail(name, "want more than 0s")
+	}
+	return d
+}
 
 // own unmarshals a type whose own error already says what it wants.
 func own[T any](f *fields, name string) (v T) {
@@ -192,22 +211,15 @@ func (f *fields) submission() sdk.Submission {
 		Priority:       f.number("priority"),
 		RunAt:          f.time("run_at"),
 		Delay:          f.duration("delay"),
-		Timeout:        f.duration("timeout"),
+		Timeout:        f.timeout("timeout"),
 		Deadline:       f.time("deadline"),
 		Expires:        f.time("expires"),
-		MaxAttempts:    f.number("max_attempts"),
+		MaxAttempts:    f.atLeastOne("max_attempts"),
 		IdempotencyKey: f.text("idempotency_key"),
 		Unique:         f.text("unique"),
 		ConcurrencyKey: f.text("concurrency_key"),
 		Labels:         f.labels("labels"),
 		After:          f.texts("after", false),
-	}
-	// Zero is the default in Go, but somebody who writes it means it.
-	if _, ok := f.raw("timeout"); ok && s.Timeout == 0 && len(*f.bad) == 0 {
-		f.fail("timeout", "want more than 0s")
-	}
-	if _, ok := f.raw("max_attempts"); ok && s.MaxAttempts == 0 && len(*f.bad) == 0 {
-		f.fail("max_attempts", "want at least 1")
 	}
 	if payload, ok := f.raw("payload"); ok {
 		s.Payload = payload

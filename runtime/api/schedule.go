@@ -36,8 +36,8 @@ type scheduleRequest struct {
 func (f *fields) schedule() sdk.Schedule {
 	s := sdk.Schedule{
 		Name: f.required("name"), Cron: f.text("cron"), Zone: f.text("zone"), Every: f.duration("every"), At: f.time("at"),
-		Kind: f.required("kind"), Queue: f.text("queue"), Priority: f.number("priority"), Timeout: f.duration("timeout"),
-		MaxAttempts: f.number("max_attempts"), Missed: sdk.MissedPolicy(f.text("missed")), Overlap: sdk.OverlapPolicy(f.text("overlap")),
+		Kind: f.required("kind"), Queue: f.text("queue"), Priority: f.number("priority"), Timeout: f.timeout("timeout"),
+		MaxAttempts: f.atLeastOne("max_attempts"), Missed: sdk.MissedPolicy(f.text("missed")), Overlap: sdk.OverlapPolicy(f.text("overlap")),
 		Jitter: f.duration("jitter"), Paused: f.flag("paused"),
 	}
 	if payload, ok := f.raw("payload"); ok {

@@ -99,6 +99,8 @@ func TestRESTSchedules(t *testing.T) {
 		{"POST", "", `{"name":"d","cron":"0 0 30 2 *","kind":"bench.echo"}`, 422, "invalid", "cron"},
 		{"POST", "", `{"name":"d","cron":"0 0 * * *","zone":"Mars/Olympus","kind":"bench.echo"}`, 422, "invalid", "zone"},
 		{"POST", "", `{"name":"d","every":"1h","kind":"bench.echo","queue":"none"}`, 422, "invalid", "queue"},
+		{"POST", "", `{"name":"d","every":"1h","kind":"bench.echo","max_attempts":0}`, 422, "invalid", "max_attempts"},
+		{"POST", "", `{"name":"d","every":"1h","kind":"bench.echo","timeout":"0s"}`, 422, "invalid", "timeout"},
 		{"POST", "", `{"name":"d","every":"1h","kind":"system.none"}`, 422, "invalid", "kind"},
 		{"PUT", "/nightly", `{"name":"c","every":"1h","kind":"bench.echo"}`, 409, "conflict", "name"},
 		{"PUT", "/nightly", ``, 422, "invalid", ""},

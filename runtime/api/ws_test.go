@@ -112,6 +112,9 @@ func TestMethods(t *testing.T) {
 		t.Errorf("fields %v", e.Data.Fields)
 	}
 	c.fails("task.submit", `{"kind":"../../x"}`, "invalid", -32602)
+	if e := c.fails("task.submit", `{"kind":"bench.echo","max_attempts":0}`, "invalid", -32602); e.Data.Fields[0].Field != "max_attempts" {
+		t.Errorf("no attempts: %+v", e)
+	}
 	c.fails("task.submit", `{"kind":"bench.echo","payload":"`+strings.Repeat("x", 300<<10)+`"}`, "limit_exceeded", -32013)
 
 	var many struct {
