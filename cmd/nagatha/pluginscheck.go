@@ -31,7 +31,10 @@ func (a *app) pluginsCheckCommand() *cobra.Command {
 		Long: `Run a plugin's file here, as the runtime would: a module in its sandbox, a program
 as a process. Its manifest is judged by the runtime's own rules, it must pass the
 SDK's conformance tests, and the examples of kinds that change nothing must work
-against a host that keeps everything in memory. No runtime is needed.`,
+against a host that keeps everything in memory. No runtime is needed.
+
+What a plugin does not tell its callers (a kind without description, schemas or
+example) is advice: a runtime runs it all the same.`,
 		Example: `  nagatha plugins check hello.wasm
   nagatha plugins check ./hello --config '{"greeting":"Hi"}'`,
 		Args: exactly("FILE"),
@@ -64,6 +67,7 @@ type checked struct {
 	Wants    []string `json:"capabilities"`
 	Examples int      `json:"examples"` // that were run
 	Problems []string `json:"problems"`
+	Advice   []string `json:"advice"` // what is well without, and better with
 }
 
 const checkTimeout = 30 * time.Second // of one example
@@ -87,7 +91,8 @@ func (a *app) checkPlugin(ctx context.Context, path string, config json.RawMessa
 	defer func() { _ = carrier.Close(context.WithoutCancel(ctx)) }() // it has been judged
 
 	info := carrier.Info()
-	r := checked{Plugin: info.Name, Version: info.Version, Carrier: name, Wants: append([]string{}, info.Capabilities...), Problems: []string{}, Kinds: []string{}}
+	r := checked{Plugin: info.Name, Version: info.Version, Carrier: name, Wants: append([]string{}, info.Capabilities...), Problems: []string{}, Kinds: []string{},
+		Advice: append([]string{}, sdktest.Undescribed(info)...)}
 	if d, ok := carrier.(interface{ Digest() string }); ok {
 		r.Digest = d.Digest()
 	}
@@ -171,6 +176,11 @@ func (r *checked) table(w io.Writer, path string) error {
 	for _, p := range r.Problems {
 		if err == nil {
 			_, err = fmt.Fprintf(w, "problem: %s\n", clean(p))
+		}
+	}
+	for _, p := range r.Advice {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "advice: %s\n", clean(p))
 		}
 	}
 	if err != nil || len(r.Problems) > 0 {

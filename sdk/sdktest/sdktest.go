@@ -153,10 +153,14 @@ func (p Plugin) RunFor(t *testing.T, d, grace time.Duration, kind, payload strin
 	return string(got), err
 }
 
-// Conformance checks what every plugin must do; see [Verify].
+// Conformance checks what every plugin must do and should say; see [Verify] and
+// [Undescribed].
 func Conformance(t *testing.T, p Plugin) {
 	t.Helper()
 	if err := Verify(t.Context(), p); err != nil {
 		t.Error(err)
+	}
+	for _, what := range Undescribed(p.Info()) {
+		t.Error(what)
 	}
 }
