@@ -21,16 +21,17 @@ func (s *server) admin(w http.ResponseWriter, r *http.Request) bool {
 	switch r.Method + " " + path {
 	case "GET /tokens":
 		fmt.Fprint(w, `{"tokens":[{"id":"AAAAAAAA","name":"admin","scopes":["admin"],"created_at":null,"expires_at":null,"last_used":null},`+
-			`{"id":"BBBBBBBB","name":"web-app","scopes":["chat","tasks:read"],"created_at":"2026-01-01T00:00:00.000Z","expires_at":"2027-01-01T00:00:00.000Z","last_used":null}],"next_cursor":""}`)
+			`{"id":"BBBBBBBB","name":"web-app","scopes":["chat","tasks:read"],"created_at":"2026-01-01T00:00:00.000Z","expires_at":"2027-01-01T00:00:00.000Z","last_used":null},`+
+			`{"id":"DDDDDDDD","name":"bot","scopes":["chat"]},{"id":"EEEEEEEE","name":"bot","scopes":["chat"]}],"next_cursor":""}`)
 	case "POST /tokens":
 		note()
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, `{"id":"CCCCCCCC","name":"web-app","scopes":["chat"],"token":"ngt_CCCCCCCC_secret"}`)
-	case "DELETE /tokens/CCCCCCCC":
+	case "DELETE /tokens/BBBBBBBB", "DELETE /tokens/CCCCCCCC":
 		note()
 		w.WriteHeader(http.StatusNoContent)
-	case "DELETE /tokens/none":
-		fail(http.StatusNotFound, "not_found", `there is no token "none"`)
+	case "DELETE /tokens/none", "DELETE /tokens/web-app", "DELETE /tokens/bot":
+		fail(http.StatusNotFound, "not_found", fmt.Sprintf("there is no token %q", strings.TrimPrefix(path, "/tokens/")))
 	case "POST /backup":
 		note()
 		switch s.task.Kind {

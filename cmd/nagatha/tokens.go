@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/client"
 )
 
 func (a *app) tokensCommand() *cobra.Command {
@@ -86,16 +88,51 @@ PLUGIN:read and PLUGIN:write, or the roles viewer, operator and approver.`,
 func (a *app) tokensRevokeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke ID", Aliases: []string{"delete"}, Short: "Revoke a token; connections that it opened are closed at once", Args: exactly("ID"),
+		Long: `Revoke a token; connections that it opened are closed at once. ID is its id, or its
+name where no other token has that name.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := a.client()
 			if err != nil {
 				return err
 			}
-			if err := cl.RevokeToken(c.Context(), args[0]); err != nil {
+			id := args[0]
+			err = cl.RevokeToken(c.Context(), id)
+			if sdk.CodeOf(err) == sdk.CodeNotFound {
+				if id, err = tokenNamed(c.Context(), cl, id); err == nil {
+					err = cl.RevokeToken(c.Context(), id)
+				}
+			}
+			if err != nil {
 				return err
 			}
-			a.say("token %s is revoked", args[0])
+			if id == args[0] {
+				a.say("token %s is revoked", id)
+			} else {
+				a.say("token %s of %s is revoked", id, args[0])
+			}
 			return nil
 		},
 	}
+}
+
+// tokenNamed returns the id of the only token with a name. Several may have one name,
+// and it would be a pity to revoke the wrong one.
+func tokenNamed(ctx context.Context, cl *client.Client, name string) (string, error) {
+	all, err := cl.Tokens(ctx)
+	if err != nil {
+		return "", err
+	}
+	var ids []string
+	for _, t := range all {
+		if t.Name == name {
+			ids = append(ids, t.ID)
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return "", sdk.Errorf(sdk.CodeNotFound, "there is no token with the id or name %.80q", name)
+	case 1:
+		return ids[0], nil
+	}
+	return "", usagef("%d tokens are named %s: give the id of one, %s", len(ids), name, strings.Join(ids, " or "))
 }
