@@ -39,6 +39,7 @@ type view struct {
 	bar     *bar
 	midLine bool // output has left stdout in the middle of a line
 	attempt int  // whose output was last shown
+	life    int  // that was the latest when the watching began
 
 	// How the task ended.
 	state  sdk.State
@@ -69,7 +70,9 @@ type eventData struct {
 func (v *view) show(n client.Notification) error {
 	switch n.Method {
 	case client.MethodSnapshot:
-		if t := n.Task; t.State.Terminal() {
+		t := n.Task
+		v.life = t.Life
+		if t.State.Terminal() {
 			v.state, v.result, v.failed, v.reason = t.State, t.Result, t.Error, t.Reason
 		}
 	case client.MethodGap:
@@ -133,7 +136,11 @@ func (v *view) person(e *client.TaskEvent, d eventData) error {
 		}
 	}
 	v.clear()
-	v.app.say("%s %s %s", e.Time.Time().Local().Format("15:04:05"), e.Type, describe(e.TaskEvent, d))
+	text := describe(e.TaskEvent, d)
+	if e.End && e.Life >= v.life {
+		text = "" // the report, which follows at once, says it
+	}
+	v.app.say("%s %s %s", e.Time.Time().Local().Format("15:04:05"), e.Type, text)
 	return nil
 }
 
