@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -47,6 +48,23 @@ func TestWithSets(t *testing.T) {
 		var usage *usageError
 		if (c.want == "" && c.sets != nil) != errors.As(err, &usage) {
 			t.Errorf("%s with %q: error %v", c.doc, c.sets, err)
+		}
+	}
+}
+
+// Scripts rely on the exit codes: each that the help lists is seen at work.
+func TestEveryExitCodeIsScripted(t *testing.T) {
+	script, err := os.ReadFile("testdata/codes.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := regexp.MustCompile(`(?m)(?:^|\s{2,})(\d+)  \S`).FindAllStringSubmatch(exitHelp, -1)
+	if len(codes) != 11 {
+		t.Fatalf("the help lists %d codes: %v", len(codes), codes)
+	}
+	for _, c := range codes {
+		if !regexp.MustCompile(`(?m)^(code ` + c[1] + ` |stdout '\^code ` + c[1] + `\$')`).Match(script) {
+			t.Errorf("no line of codes.txtar ends with code %s", c[1])
 		}
 	}
 }
