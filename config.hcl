@@ -106,7 +106,7 @@ retry {
   # timeout      = "1m" # of an attempt
   # max_attempts = 5
   # backoff      = "1s" # doubles with each attempt, with full jitter
-  # max_backoff  = "5m"
+  # max_backoff  = "5m" # no wait is longer; at least backoff
 }
 
 # Plugins. Each is a module (wasm) or a program (command), and may do only what

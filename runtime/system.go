@@ -43,6 +43,15 @@ func (r *Runtime) System() sdk.PluginStatus {
 	return s
 }
 
+// SystemKinds are the kinds of the runtime itself.
+func SystemKinds() []string {
+	var kinds []string
+	for _, h := range new(Runtime).system().Info().Handlers {
+		kinds = append(kinds, h.Kind)
+	}
+	return kinds
+}
+
 func (r *Runtime) system() sdk.Plugin {
 	nothing := json.RawMessage(`{"type":"object","additionalProperties":false}`)
 	version := firstNonZero(r.cfg.Version, "dev")

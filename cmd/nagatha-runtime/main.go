@@ -53,7 +53,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "nagatha-runtime", version)
 		return 0
 	}
-	cfg, err := config.Loader{Cron: runtime.CheckCron}.Load(*path)
+	cfg, err := config.Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds()}.Load(*path)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1

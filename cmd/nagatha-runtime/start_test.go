@@ -78,6 +78,7 @@ func TestStartErrors(t *testing.T) {
 		t.Error("a runtime that found its port taken left a data directory")
 	}
 	try("data_dir", func(c string) string { return strings.Replace(c, `"data"`, `"config.hcl/data"`, 1) })
+	try("the runtime has no kind \"system.nope\"", func(c string) string { return c + "schedule \"a\" {\n  every = \"5m\"\n  kind = \"system.nope\"\n}\n" })
 	try(`Did you mean "data_dir"`, func(c string) string { return strings.Replace(c, "data_dir", "data_dri", 1) })
 	if code, _ := d.rest("GET", "/api/v1/system", ""); code != http.StatusOK {
 		t.Errorf("the first runtime answers %d", code)

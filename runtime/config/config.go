@@ -1,6 +1,6 @@
 // Package config turns config.hcl into one checked struct.
 //
-//	cfg, err := config.Loader{Cron: runtime.CheckCron}.Load("config.hcl")
+//	cfg, err := config.Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds()}.Load("config.hcl")
 //
 // The error of a file that is not good lists everything that is wrong with it,
 // each with file, line, the source line and what to do.
@@ -136,6 +136,8 @@ type Retry struct {
 type Loader struct {
 	// Cron says what is wrong with a cron line in a time zone, which is there.
 	Cron func(line, zone string) error
+	// Kinds are those of the runtime itself, which begin with "system."; nil: any.
+	Kinds []string
 }
 
 // Load reads and checks a file.
@@ -161,7 +163,7 @@ func (l Loader) Load(path string) (*Config, error) {
 func (l Loader) Parse(path string, src []byte) (*Config, error) {
 	p := hclparse.NewParser()
 	file, diags := p.ParseHCL(src, path)
-	c := &checker{dir: filepath.Dir(path), diags: diags, cron: l.Cron}
+	c := &checker{dir: filepath.Dir(path), diags: diags, cron: l.Cron, kinds: l.Kinds}
 	cfg := &Config{}
 	if !diags.HasErrors() {
 		c.ctx = functions(c.dir)
@@ -314,5 +316,15 @@ func (c *checker) limits(cfg *Config, f *fileBlock) {
 		MaxAttempts: c.num(t.MaxAttempts, 5, 1, 1000),
 		Backoff:     c.duration(t.Backoff, time.Second, time.Millisecond, 30*day),
 		MaxBackoff:  c.duration(t.MaxBackoff, 5*time.Minute, time.Millisecond, 30*day),
+	}
+	if longest := cfg.Retry.MaxBackoff; cfg.Retry.Backoff > longest {
+		at, which := t.Backoff, longest.String()
+		if !given(at) {
+			at = t.MaxBackoff
+		}
+		if !given(t.MaxBackoff) {
+			which += " unless it is set"
+		}
+		c.bad(at.Range(), "backoff is longer than max_backoff", "No wait is longer than max_backoff, which is %s, so the backoff of %s would never be reached. Lower the one or raise the other.", which, cfg.Retry.Backoff)
 	}
 }

@@ -40,7 +40,7 @@ func TestGolden(t *testing.T) {
 				}
 			}
 			got := ""
-			if _, err := (Loader{Cron: runtime.CheckCron}).Parse("config.hcl", []byte(src)); err != nil {
+			if _, err := (Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds()}).Parse("config.hcl", []byte(src)); err != nil {
 				got = err.Error()
 			}
 			if strings.Contains(got, "very-secret") {
@@ -72,7 +72,7 @@ func TestShippedFile(t *testing.T) {
 		}
 		t.Cleanup(func() { os.Setenv(name, value) })
 	}
-	cfg, err := Loader{Cron: runtime.CheckCron}.Load("../../config.hcl")
+	cfg, err := Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds()}.Load("../../config.hcl")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 func TestOldEnvironmentWasIgnored(t *testing.T) {
 	load := func() (cfg *Config, agent map[string]any, grant Grant) {
 		t.Helper()
-		cfg, err := Loader{Cron: runtime.CheckCron}.Load("../../config.hcl")
+		cfg, err := Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds()}.Load("../../config.hcl")
 		if err != nil {
 			t.Fatal(err)
 		}

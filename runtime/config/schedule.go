@@ -132,6 +132,8 @@ func (c *checker) target(cfg *Config, b *scheduleBlock, s *Schedule) {
 		c.bad(b.Kind.Range(), "not a kind", "Want dotted lower-case names such as \"mcp.check_health\".")
 	case !slices.Contains(known, plugin):
 		c.bad(b.Kind.Range(), fmt.Sprintf("there is no plugin %q", plugin), "A kind begins with the name of its plugin. %s", suggest(plugin, known))
+	case plugin == "system" && c.kinds != nil && !slices.Contains(c.kinds, s.Kind):
+		c.bad(b.Kind.Range(), fmt.Sprintf("the runtime has no kind %q", s.Kind), "%s", suggest(s.Kind, c.kinds))
 	}
 }
 

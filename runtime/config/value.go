@@ -27,6 +27,7 @@ type checker struct {
 	diags hcl.Diagnostics
 	seen  map[string]hcl.Range
 	cron  func(line, zone string) error // may be nil
+	kinds []string                      // of the runtime itself; nil: any
 
 	grantQueues []grantQueues
 }
