@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -63,7 +64,7 @@ func TestCommands(t *testing.T) {
 	w := setup(t, `{"tools":{"demo.ask":"ask"}}`)
 	w.agent.model, w.agent.Model = nil, "" // none is needed
 	echo := func(p json.RawMessage) (any, *sdk.Error) { return map[string]any{"got": p}, nil }
-	for _, k := range []string{"demo.echo", "demo.ask", "usage.report", "memory.stats", "memory.remember", "memory.recall", "memory.set", "memory.get"} {
+	for _, k := range []string{"demo.echo", "demo.ask", "usage.report", "memory.recall", "memory.set", "memory.get"} {
 		w.offer(k, sdk.KindInfo{Tool: strings.HasPrefix(k, "demo."), Description: "Does " + k + "."}, echo)
 	}
 	w.answers["memory.recall"] = func(p json.RawMessage) (any, *sdk.Error) {
@@ -101,13 +102,11 @@ func TestCommands(t *testing.T) {
 		" \n/history ":                  "Nothing was said yet.",
 		"/models":                       "OPENAI_MODEL",
 		"/usage model":                  "model: 2 requests, 10 tokens in, 5 out, $0.500000, 1 of them without a known price\nall: 2 requests",
-		"/memory":                       `"got": {}`,
 		"/memory where does Bob work?":  "Bob works at Acme [Bob, noted 2026-01-02] fct_1",
 		"/memory nothing of that":       "Nothing is remembered",
-		"/memory remember Bob is here":  `"fact": "Bob is here"`,
-		`/memory set facts job {"a":1}`: `"a": 1`,
-		"/memory set facts job plain":   `"value": "plain"`,
-		"/memory get session_state x":   `"session": "` + id + `"`,
+		`/memory set facts job {"a":1}`: `"value":{"a":1}`,
+		"/memory set facts job plain":   `"value":"plain"`,
+		"/memory get session_state x":   `"session":"` + id + `"`,
 		`/tool demo_echo {"n":1}`:       `{"got":{"n":1}}`,
 		`/tool demo.ask {"n":2}`:        `{"got":{"n":2}}`,
 		"/remind in 5 seconds stretch":  `I will remind you of "stretch" at 2026-01-01T00:00:05.000Z (rem_1).`,
@@ -132,6 +131,44 @@ func TestCommands(t *testing.T) {
 	}
 	if len(w.model.requests) != 0 {
 		t.Error("a model was asked")
+	}
+}
+
+// What plugin memory answers is said in words, as it would be by a person; an answer
+// that is not known is shown as it is.
+func TestMemoryCommand(t *testing.T) {
+	entry := func(section, key, value string) string {
+		return fmt.Sprintf(`{"section":%q,"key":%q,"value":%s,"session":"","version":1}`, section, key, value)
+	}
+	fact := `{"id":"fct_1","fact":"Bob is here","subject":"","source":"user","recorded_at":"2026-01-02T03:04:05Z"}`
+	for _, c := range []struct{ message, result, want string }{
+		{"remember Bob is here", `{"created":true,"fact":` + fact + `,"superseded":null}`, `I will remember "Bob is here" (fct_1).`},
+		{"remember Bob is here", `{"created":false,"fact":` + fact + `,"superseded":null}`, `I knew that already: "Bob is here" (fct_1).`},
+		{"remember Bob is here", `{"created":true,"fact":` + fact + `,"superseded":"fct_0"}`, `I will remember "Bob is here" (fct_1) and no longer believe fct_0.`},
+		{"forget fct_1", `{"forgotten":1}`, "Forgotten."},
+		{"forget fct_9", `{"forgotten":0}`, "There is no such fact to forget; /memory QUERY shows facts with their ids."},
+		{"set facts job Acme Corp", `{"created":true,"entry":` + entry("facts", "job", `"Acme Corp"`) + `}`, "Noted facts job: Acme Corp"},
+		{"set facts job 5", `{"created":false,"entry":` + entry("facts", "job", `5`) + `}`, "Changed facts job: 5"},
+		{"get facts job", `{"found":true,"entry":` + entry("facts", "job", `{"a":1}`) + `}`, `{"a":1}`},
+		{"get facts job", `{"found":true,"entry":` + entry("facts", "job", `null`) + `}`, `null`},
+		{"get facts job", `{"found":false,"entry":null}`, "There is nothing under facts job."},
+		{"delete facts job", `{"deleted":true}`, "Deleted facts job."},
+		{"delete facts job", `{"deleted":false}`, "There is nothing under facts job."},
+		{"list facts", `{"entries":[` + entry("facts", "job", `"Acme"`) + `,` + entry("facts", "n", `[1]`) + `],"next_cursor":"c"}`, "job: Acme\nn: [1]\nThere are more: ask for memory.list."},
+		{"list facts", `{"entries":[],"next_cursor":""}`, "Nothing is there."},
+		{"search job", `{"results":[{"entry":` + entry("facts", "job", `"Acme"`) + `,"score":1}]}`, "facts job: Acme"},
+		{"search job", `{"results":[]}`, "Nothing is there."},
+		{"", `{"total_entries":3,"total_bytes":9,"sections":{"z":{"entries":1},"facts":{"entries":2,"session_entries":1}},"superseded_facts":4,"max_entries":10,"max_bytes":20}`,
+			"3 entries of at most 10, 9 bytes of at most 20.\nfacts: 2, 1 of them of sessions\nz: 1\nfacts that are no longer believed: 4"},
+		{"forget fct_1", `{"done":true}`, `{"done":true}`},
+		{"list facts", `"as it likes"`, `"as it likes"`},
+	} {
+		w := setup(t, `{}`)
+		verb, _, _ := strings.Cut(c.message, " ")
+		w.offer("memory."+cmp.Or(verb, "stats"), sdk.KindInfo{}, func(json.RawMessage) (any, *sdk.Error) { return json.RawMessage(c.result), nil })
+		if got := w.say("", strings.TrimSpace("/memory "+c.message)); got != c.want {
+			t.Errorf("/memory %s: %s\nwant %s", c.message, got, c.want)
+		}
 	}
 }
 

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -31,19 +29,6 @@ func (t *turn) answer(ctx context.Context, kind string, payload map[string]any) 
 		return nil, err
 	}
 	return out[0].Result, out[0].Err()
-}
-
-// show is answer, as text.
-func (t *turn) show(ctx context.Context, kind string, payload map[string]any) (string, error) {
-	result, err := t.answer(ctx, kind, payload)
-	if err != nil {
-		return "", err
-	}
-	var b bytes.Buffer
-	if err := json.Indent(&b, result, "", "  "); err != nil {
-		return "", err
-	}
-	return cut(b.String(), 32<<10, ""), nil
 }
 
 func (t *turn) showUsage(ctx context.Context, by string) (string, error) {
@@ -83,69 +68,6 @@ func (t *turn) showUsage(ctx context.Context, by string) (string, error) {
 		b.WriteByte('\n')
 	}
 	return strings.TrimRight(b.String(), "\n"), nil
-}
-
-// recall shows what is remembered about something.
-func (t *turn) recall(ctx context.Context, query string) (string, error) {
-	result, err := t.answer(ctx, "memory.recall", map[string]any{"query": query})
-	if err != nil {
-		return "", err
-	}
-	var found struct {
-		Facts []memoryRef `json:"facts"`
-	}
-	if err := json.Unmarshal(result, &found); err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	for _, f := range found.Facts {
-		fmt.Fprintf(&b, "%s [%s, noted %s] %s\n", f.Fact, cmp.Or(f.Source, "unknown source"), f.RecordedAt.Time().Format(time.DateOnly), f.ID)
-	}
-	if b.Len() == 0 {
-		return "Nothing is remembered about that.", nil
-	}
-	return strings.TrimRight(b.String(), "\n"), nil
-}
-
-func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
-	verb, tail, _ := strings.Cut(rest, " ")
-	tail = strings.TrimSpace(tail)
-	want := map[string]string{"remember": "FACT", "forget": "ID", "recall": "QUERY", "search": "QUERY", "list": "SECTION", "get": "SECTION KEY", "set": "SECTION KEY VALUE", "delete": "SECTION KEY"}[verb]
-	if len(strings.Fields(tail)) < len(strings.Fields(want)) {
-		return "", sdk.Invalid("message", "want /memory %s %s", verb, want)
-	}
-	switch verb {
-	case "":
-		return t.show(ctx, "memory.stats", map[string]any{})
-	case "remember":
-		return t.show(ctx, "memory.remember", map[string]any{"fact": tail, "source": "user"})
-	case "forget":
-		return t.show(ctx, "memory.forget", map[string]any{"id": tail})
-	case "recall":
-		return t.recall(ctx, tail)
-	case "search":
-		return t.show(ctx, "memory.search", map[string]any{"query": tail})
-	case "list":
-		return t.show(ctx, "memory.list", map[string]any{"section": tail})
-	case "get", "set", "delete":
-		section, key, _ := strings.Cut(tail, " ")
-		payload := map[string]any{"section": section}
-		if verb == "set" {
-			var value string
-			key, value, _ = strings.Cut(strings.TrimSpace(key), " ")
-			var v any = value
-			if json.Valid([]byte(value)) {
-				v = json.RawMessage(value)
-			}
-			payload["value"] = v
-		}
-		payload["key"] = strings.TrimSpace(key)
-		if section == "session_state" && t.in.Session != "" {
-			payload["session"] = t.in.Session
-		}
-		return t.show(ctx, "memory."+verb, payload)
-	}
-	return t.recall(ctx, rest)
 }
 
 type reminder struct {
