@@ -105,6 +105,8 @@ func (p *Plugin) instantiate(ctx context.Context, m *module) (*instance, error) 
 func (in *instance) run(ctx context.Context, m *module) {
 	defer close(in.ended)
 	ctx = context.WithValue(ctx, instanceKey{}, in)
+	ctx, memory := withMemory(ctx)
+	defer memory.free() // main has returned: whatever ends it, nothing of it runs
 	config := wazero.NewModuleConfig().
 		WithName(""). // many of one module
 		WithArgs(in.plugin.cfg.Name).

@@ -319,10 +319,20 @@ func TestSoak(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	before := measure(20)
+	before, space := measure(20), addressSpace()
 	if after := measure(100); after > before+8<<20 {
 		t.Errorf("the heap grew from %d to %d bytes over 100 instances", before, after)
 	}
+	if after := addressSpace(); after > space+1<<30 { // each reserves 128 MiB
+		t.Errorf("the address space grew from %d to %d MiB over 100 instances", space>>20, after>>20)
+	}
+}
+
+// addressSpace is how many bytes of it this process has, on Linux.
+func addressSpace() (bytes int64) {
+	b, _ := os.ReadFile("/proc/self/statm")
+	_, _ = fmt.Sscan(string(b), &bytes)
+	return bytes * int64(os.Getpagesize())
 }
 
 func BenchmarkEcho(b *testing.B) {
@@ -343,5 +353,25 @@ func BenchmarkStart(b *testing.B) {
 		if _, err := run(b, p, "test.echo", `1`); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestMemoryIsOffTheHeap: what an instance takes does not count for the collector of
+// the runtime's garbage, which would let the rest grow by a multiple of it.
+func TestMemoryIsOffTheHeap(t *testing.T) {
+	p := load(t, wasm.Config{Instances: 1})
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	payload := `"` + strings.Repeat("x", 8<<20) + `"`
+	if got, err := run(t, p, "test.echo", payload); got != payload || err != nil { // in the guest it is there several times
+		t.Fatalf("%.20s, %v", got, err)
+	}
+	if more := int64(heap()) - int64(before); more > 12<<20 {
+		t.Errorf("the heap has grown by %d MiB", more>>20)
 	}
 }
