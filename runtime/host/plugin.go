@@ -20,7 +20,8 @@ type plugin struct {
 	cfg  Plugin
 	log  *slog.Logger
 
-	lines lines
+	lines  lines
+	spoken share // of its events between tasks, over all its lives
 
 	orders chan order
 
