@@ -63,8 +63,8 @@ type Changed struct {
 // What happens to plugins.
 const (
 	ChangedReady     = "ready"     // a version takes attempts: the first, or another
-	ChangedRestarted = "restarted" // likewise, after the last one ended by itself
-	ChangedFailed    = "failed"    // it did not load, or ended by itself
+	ChangedRestarted = "restarted" // likewise, after the last one was lost
+	ChangedFailed    = "failed"    // it did not load, ended by itself, or was killed with an attempt
 	ChangedDisabled  = "disabled"
 )
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/process"
 )
 
 // plugin supervises one configured plugin through all its lives.
@@ -31,7 +32,7 @@ type plugin struct {
 	current  *version // nil while nothing runs
 	info     sdk.Info // of the last version that loaded
 	restarts int
-	fell     bool // the last version ended by itself
+	fell     bool // the last version ended without having been asked to
 
 	old sync.WaitGroup // versions that were replaced and finish their attempts
 }
@@ -191,16 +192,26 @@ func (p *plugin) disable() {
 	}
 }
 
-// died takes back a version whose process or module ended by itself.
+// died takes back a version whose process or module has ended, by itself or because an
+// attempt in it did not stop.
 func (p *plugin) died() {
 	p.host.cfg.Gone(p.cfg.Name)
 	p.mu.Lock()
 	v := p.current
 	p.current = nil
-	p.state, p.err, p.fell = sdk.PluginLoading, fmt.Sprintf("ended by itself and is being restarted: %v", v.carrier.Err()), true
+	why := v.carrier.Err()
+	killed := errors.Is(why, process.ErrKilled)
+	if !killed {
+		why = fmt.Errorf("ended by itself: %w", why)
+	}
+	p.state, p.err, p.fell = sdk.PluginLoading, fmt.Sprintf("is being restarted: %v", why), true
 	p.mu.Unlock()
-	p.changed(ChangedFailed, fmt.Errorf("ended by itself: %w", v.carrier.Err()))
-	p.log.Error("the plugin ended by itself; restarting it", "error", v.carrier.Err())
+	p.changed(ChangedFailed, why)
+	if killed {
+		p.log.Warn("the runtime ended the plugin; restarting it", "error", why)
+	} else {
+		p.log.Error("the plugin ended by itself; restarting it", "error", v.carrier.Err())
+	}
 	p.close(v)
 }
 

@@ -55,6 +55,10 @@ func pluginMain() {
 			<-ctx.Done()
 			return json.Marshal(version)
 		}),
+		handler("stubborn", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+			time.Sleep(time.Hour) // whatever it is told
+			return nil, nil
+		}),
 		handler("exit", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
 			os.Exit(1)
 			return nil, nil
@@ -183,6 +187,32 @@ func TestRestart(t *testing.T) {
 	st := s.status()
 	if st.State != sdk.PluginReady || st.Restarts != 5 || st.Error != "" {
 		t.Errorf("state %q, %d restarts, error %q", st.State, st.Restarts, st.Error)
+	}
+}
+
+// TestKilled: what an attempt that does not stop brings upon its process is no fault of
+// the process, and nobody says that it ended by itself.
+func TestKilled(t *testing.T) {
+	changes := make(chan host.Changed, 100)
+	s := newStation(t, func(c *host.Config) { c.Changed = func(what host.Changed) { changes <- what } })
+	p := s.next()
+	abort := make(chan struct{})
+	close(abort)
+	ctx, cancel := context.WithCancelCause(sdk.WithAbort(t.Context(), abort))
+	cancel(errors.New("cancelled by force"))
+	if _, err := p.Handle(ctx, sdktest.Task("test.stubborn", `{}`), sdktest.NewHost()); err == nil {
+		t.Error("it ended well")
+	}
+	<-s.gone
+	s.next()
+	const why = "the runtime ended the process: an attempt of task tsk_test (test.stubborn) did not stop: cancelled by force"
+	for _, want := range []host.Changed{{What: host.ChangedReady}, {What: host.ChangedFailed, Error: why}, {What: host.ChangedRestarted}} {
+		if got := <-changes; got.What != want.What || got.Error != want.Error {
+			t.Errorf("told %+v, want %+v", got, want)
+		}
+	}
+	if log := s.log.String(); !strings.Contains(log, "the runtime ended the plugin; restarting it") || strings.Contains(log, "by itself") {
+		t.Errorf("the log:\n%s", log)
 	}
 }
 

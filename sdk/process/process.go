@@ -28,6 +28,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goplugin "github.com/hashicorp/go-plugin"
@@ -67,6 +68,7 @@ type Plugin struct {
 	sender  sender
 	cancel  context.CancelFunc // of the stream
 
+	blame  atomic.Pointer[string] // why the process was killed; nil: it was not
 	reader sync.WaitGroup
 	closed sync.Once
 }
@@ -158,6 +160,8 @@ func (p *Plugin) read(stream grpc.ClientStream) {
 		}
 		if sdk.CodeOf(err) != sdk.CodePluginProtocol {
 			err = p.death()
+		} else {
+			p.blamed("it broke the protocol: " + err.Error())
 		}
 		p.session.Fail(err)
 		p.kill() // it may still live, with nobody to talk to
@@ -204,6 +208,7 @@ func (p *Plugin) Configure(ctx context.Context, config json.RawMessage) error {
 // process; the other attempts in it return [sdk.ErrBystander].
 func (p *Plugin) Handle(ctx context.Context, task *sdk.Task, host sdk.Host) (json.RawMessage, error) {
 	result, err := p.session.Run(ctx, task, host, func() {
+		p.blamed(fmt.Sprintf("an attempt of task %s (%s) did not stop: %v", task.ID, task.Kind, context.Cause(ctx)))
 		p.session.Fail(fmt.Errorf("%w: %w", sdk.ErrBystander,
 			sdk.Errorf(sdk.CodePluginCrashed, "the process was killed because another attempt in it did not stop")))
 		p.kill()
@@ -224,11 +229,27 @@ func (p *Plugin) kill() {
 	}
 }
 
+// blamed notes why the process is about to be killed, unless it is gone already.
+func (p *Plugin) blamed(why string) {
+	if !p.proc.ended() {
+		p.blame.CompareAndSwap(nil, &why)
+	}
+}
+
 // Done is closed when the process has ended.
 func (p *Plugin) Done() <-chan struct{} { return p.proc.done }
 
+// ErrKilled is in the chain of [Plugin.Err] where the process did not end by itself: it
+// was killed because an attempt in it did not stop, or it broke the protocol.
+var ErrKilled = errors.New("the runtime ended the process")
+
 // Err says how the process ended; it is for after Done.
-func (p *Plugin) Err() error { return p.death() }
+func (p *Plugin) Err() error {
+	if why := p.blame.Load(); why != nil {
+		return fmt.Errorf("%w: %s", ErrKilled, *why)
+	}
+	return p.death()
+}
 
 // Close asks the plugin to end, and makes it when ctx ends or [farewell] is over:
 // first by SIGTERM, then by SIGKILL, together with all that it started. It
