@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"time"
 	_ "time/tzdata" // a module sees no files of the machine
 
@@ -32,6 +33,7 @@ type usage struct {
 	own         own
 	pile        pile             // calls that wait to be recorded
 	turn        chan struct{}    // one change at a time: they would only undo each other
+	whole       atomic.Bool      // the rows of all sessions count everything
 	rows        map[string]*item // what the last change left behind; of the one whose turn it is
 }
 

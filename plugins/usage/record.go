@@ -48,6 +48,7 @@ const (
 	holdKeys     = "hold/"     // + id: a hold
 	budgetKeys   = "budget/"   // + "day", "session", or "session/" and a digest: a limit
 	periodKey    = "period"
+	overviewKey  = "overview" // true: every cell is counted in the row of all sessions
 )
 
 // maxID bounds a record's id in bytes, so that a key can hold it.

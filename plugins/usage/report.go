@@ -66,6 +66,8 @@ func (u *usage) report(ctx context.Context, host sdk.Host, in query) (any, error
 	keys := wholeKeys
 	if by == "session" || in.Session != "" {
 		keys = cellKeys
+	} else if err := u.complete(ctx, host); err != nil {
+		return nil, err
 	}
 	err = cells(ctx, host, keys, number, from, to, func(a cell) {
 		if in.Session != "" && a.Session != in.Session || in.Model != "" && a.Model != in.Model || in.Kind != "" && a.Kind != in.Kind {

@@ -45,6 +45,9 @@ type resetInfo struct {
 
 // track sums up the present period in the shape of the old system's result.
 func (u *usage) track(ctx context.Context, host sdk.Host, _ struct{}) (any, error) {
+	if err := u.complete(ctx, host); err != nil {
+		return nil, err
+	}
 	p, err := currentPeriod(ctx, host)
 	if err != nil {
 		return nil, err
@@ -114,6 +117,9 @@ func (u *usage) reset(ctx context.Context, host sdk.Host, _ struct{}) (any, erro
 		return nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := u.complete(ctx, host); err != nil {
 		return nil, err
 	}
 	var archived totals
