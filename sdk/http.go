@@ -1,14 +1,18 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 )
 
 // HTTPRequest is the request of [OpHTTPStart]. The runtime makes the call; the
 // host must be granted, and addresses are checked again when it dials.
+//
+// The operation's request is this as JSON. A body may also follow the JSON after a line
+// feed, as it is: encoding a long one would cost a module more than all else.
 type HTTPRequest struct {
 	Method string              `json:"method,omitempty"` // default GET
 	URL    string              `json:"url"`
@@ -62,8 +66,7 @@ func Fetch(ctx context.Context, host Host, req HTTPRequest) (*HTTPResponse, erro
 	return &HTTPResponse{r.Status, r.Header, &httpBody{ctx: ctx, host: host, handle: r.Handle}}, nil
 }
 
-// encode is json.Marshal, which would go over a long body three times: in a module
-// that is slow.
+// encode is the request with its body behind it.
 func (r HTTPRequest) encode() ([]byte, error) {
 	body := r.Body
 	r.Body = nil
@@ -71,10 +74,28 @@ func (r HTTPRequest) encode() ([]byte, error) {
 	if err != nil || len(body) == 0 {
 		return head, err
 	}
-	b := make([]byte, 0, len(head)+base64.StdEncoding.EncodedLen(len(body))+len(`{"body":"",`))
-	b = base64.StdEncoding.AppendEncode(append(b, `{"body":"`...), body)
-	b = append(b, `",`...)
-	return append(b, head[1:]...), nil // there is a URL always
+	b := make([]byte, 0, len(head)+1+len(body))
+	return append(append(append(b, head...), '\n'), body...), nil
+}
+
+// DecodeHTTPRequest reads a request of [OpHTTPStart]. Its body may be a part of b.
+func DecodeHTTPRequest(b []byte) (HTTPRequest, error) {
+	var r HTTPRequest
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := d.Decode(&r); err != nil {
+		return r, err
+	}
+	rest := b[d.InputOffset():]
+	switch {
+	case len(bytes.TrimSpace(rest)) == 0 && len(rest) < 2:
+	case rest[0] != '\n':
+		return r, errors.New("want a line feed between the JSON and the body")
+	case r.Body != nil:
+		return r, errors.New("there are two bodies")
+	default:
+		r.Body = rest[1:]
+	}
+	return r, nil
 }
 
 type httpBody struct {

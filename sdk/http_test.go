@@ -3,6 +3,7 @@ package sdk
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -15,9 +16,25 @@ func TestHTTPRequestEncoding(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got HTTPRequest
-		if err := json.Unmarshal(b, &got); err != nil || !reflect.DeepEqual(got, want) {
+		got, err := DecodeHTTPRequest(b)
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v; want %+v", b, got, err, want)
+		}
+		if b, err = json.Marshal(want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err = DecodeHTTPRequest(append(b, '\n')); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("all JSON, %s: %+v, %v; want %+v", b, got, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		`{"url":"http://a/"`:                        "EOF",
+		`{"url":"http://a/"}` + "x":                 "line feed",
+		`{"url":"http://a/"}{}`:                     "line feed",
+		`{"url":"http://a/","body":"YQ=="}` + "\nb": "two bodies",
+	} {
+		if _, err := DecodeHTTPRequest([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", in, err, want)
 		}
 	}
 }

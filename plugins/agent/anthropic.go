@@ -45,35 +45,12 @@ func (a *anthropic) request(req Request, key string) (map[string][]string, []byt
 	if req.System != "" {
 		q.System = []messageContent{{Type: "text", Text: req.System, Cache: &cacheControl{"ephemeral"}}}
 	}
-	b := beginBody(req)
-	before := "" // the role of the message before
-	for i := range req.Messages {
-		m := &req.Messages[i]
-		role := m.Role
-		switch m.Role {
-		case "tool":
-			role = "user"
-		case "user", "assistant":
-			if m.size() == 0 && len(m.Calls) == 0 {
-				continue
-			}
-		default:
-			return nil, nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
-		}
-		// Roles alternate: results, and what the user says after them, are one message.
-		switch {
-		case role == before:
-			b = append(b, ',')
-		case before != "":
-			b = append(b, "]},"...)
-		}
-		if role != before {
-			b = append(append(append(b, `{"role":"`...), role...), `","content":[`...)
-		}
-		before = role
-		b = m.appendBlocks(b)
+	all := said{json: beginBody(req)}
+	if err := req.addMessages(a, &all); err != nil {
+		return nil, nil, err
 	}
-	if before != "" {
+	b := all.json
+	if all.last != "" {
 		b = append(b[:len(b)-1], `,"cache_control":{"type":"ephemeral"}}]}`...)
 	}
 	tools, err := a.tools.encode(req.Tools, func(t Tool) any { return anthropicTool{t.Name, t.Description, objectSchema(t.Schema)} })
@@ -86,6 +63,34 @@ func (a *anthropic) request(req Request, key string) (map[string][]string, []byt
 	}
 	b, err = endBody(b, tools, q)
 	return header, b, err
+}
+
+// add implements wireFormat. Roles alternate in this format: results, and what the user
+// says after them, are one message, which has no end until another role speaks.
+func (*anthropic) add(s *said, m *Message) error {
+	role := m.Role
+	switch m.Role {
+	case "tool":
+		role = "user"
+	case "user", "assistant":
+		if m.size() == 0 && len(m.Calls) == 0 {
+			return nil
+		}
+	default:
+		return fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
+	}
+	b := s.json
+	switch {
+	case role == s.last:
+		b = append(b, ',')
+	case s.last != "":
+		b = append(b, "]},"...)
+	}
+	if role != s.last {
+		b = append(append(append(b, `{"role":"`...), role...), `","content":[`...)
+	}
+	s.json, s.last = m.appendBlocks(b), role
+	return nil
 }
 
 // appendBlocks appends the blocks of a message; it has one at least. Empty text is

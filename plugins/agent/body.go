@@ -8,9 +8,40 @@ import (
 // The body of a request is put together here from parts that are JSON already: see
 // [scanner] for why.
 
+// said is a part of a conversation in a server's format, without an end.
+type said struct {
+	json []byte
+	last string // role of the last message, as it is sent; "": there is none
+}
+
 // beginBody begins a body, up to where the messages stand.
 func beginBody(req Request) []byte {
-	return append(make([]byte, 0, requestBytes(req)*5/4+1024), `{"messages":[`...)
+	n := requestBytes(req)
+	if req.Past != nil {
+		n += len(req.Past.json) - req.Past.size
+	}
+	return append(make([]byte, 0, n*5/4+1024), `{"messages":[`...)
+}
+
+// addMessages appends all that is said in a request.
+func (req *Request) addMessages(f wireFormat, s *said) error {
+	if p := req.Past; p != nil {
+		if err := p.encode(f); err != nil {
+			return err
+		}
+		if s.last != "" && p.last != "" {
+			s.json = append(s.json, ',')
+		}
+		if p.last != "" {
+			s.json, s.last = append(s.json, p.json...), p.last
+		}
+	}
+	for i := range req.Messages {
+		if err := f.add(s, &req.Messages[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // endBody ends it: after the messages with the encoded tools, and with what else a
@@ -47,6 +78,9 @@ func (m *Message) size() int {
 // requestBytes is what of a request becomes tokens.
 func requestBytes(req Request) int {
 	n := len(req.System)
+	if req.Past != nil {
+		n += req.Past.size
+	}
 	for i := range req.Messages {
 		n += messageBytes(&req.Messages[i])
 	}

@@ -35,6 +35,9 @@ func (t *turn) compose(ctx context.Context, shorter bool) (Request, error) {
 	if t.estimate(req) <= limit {
 		return req, nil
 	}
+	if err := t.unfold(ctx); err != nil {
+		return req, err
+	}
 	t.elide(limit)
 	if req = t.request(); t.estimate(req) <= limit {
 		return req, nil
@@ -49,11 +52,24 @@ func (t *turn) estimate(req Request) int { return int(float64(requestBytes(req))
 
 // request is the context as it is, whatever its length.
 func (t *turn) request() Request {
-	if t.past == nil {
-		t.past = dialogue(t.history)
-	}
-	return Request{Model: cmp.Or(t.in.Model, t.Model), System: t.system(), Messages: slices.Concat(t.past, dialogue(t.added)),
+	req := Request{Model: cmp.Or(t.in.Model, t.Model), System: t.system(), Past: t.past, Messages: dialogue(t.added),
 		Tools: t.tools.offered, MaxTokens: t.MaxOutputTokens}
+	if t.past == nil {
+		if t.told == nil {
+			t.told = dialogue(t.history)
+		}
+		req.Messages = slices.Concat(t.told, req.Messages)
+	}
+	return req
+}
+
+// unfold reads what was said before the turn message by message, to shorten it.
+func (t *turn) unfold(ctx context.Context) (err error) {
+	if t.past != nil {
+		t.history, err = loadMessages(ctx, t.host, t.session.ID, t.session.SummaryUpTo, t.base)
+		t.past = nil
+	}
+	return err
 }
 
 func (t *turn) system() string {
@@ -128,7 +144,7 @@ func (t *turn) elide(limit int) {
 		fresh--
 	}
 	over := t.estimate(t.request()) - limit
-	t.past = nil
+	t.told = nil
 	for _, list := range [][]message{t.history, t.added[:fresh]} {
 		for i := range list {
 			m := &list[i]
@@ -156,16 +172,11 @@ func (t *turn) prepare(ctx context.Context) error {
 	if err := t.loadTools(ctx, mcp); err != nil {
 		return err
 	}
-	all, err := loadMessages(ctx, t.host, t.session.ID, t.session.SummaryUpTo)
-	if err != nil {
+	past := t.transcripts.take(t.session, t.base)
+	if err := past.extend(ctx, t.host, t.session.ID, t.base); err != nil {
 		return err
 	}
-	for _, m := range all {
-		if m.N < t.base {
-			t.history = append(t.history, m)
-		}
-	}
-	t.added = []message{t.userMessage(t.base)}
+	t.past, t.added = past, []message{t.userMessage(t.base)}
 	return nil
 }
 

@@ -74,6 +74,8 @@ type agent struct {
 	config
 	model Model // nil: none is configured
 	known *known
+
+	transcripts transcripts
 }
 
 func (a *agent) configure(_ context.Context, raw json.RawMessage) error {
@@ -93,6 +95,7 @@ func (a *agent) configure(_ context.Context, raw json.RawMessage) error {
 	}
 	c.withDefaults()
 	a.config, a.model, a.known = c, nil, &known{}
+	a.transcripts.forget("") // another format may be another text
 	if c.Model == "" {
 		return nil
 	}

@@ -29,6 +29,9 @@ type fakeModel struct {
 }
 
 func (f *fakeModel) Stream(ctx context.Context, _ sdk.Host, req Request, on func(Delta)) (Reply, error) {
+	if req.Past != nil {
+		req.Messages, req.Past = slices.Concat(req.Past.fresh, req.Messages), nil
+	}
 	for i := range req.Messages { // a server sees no difference
 		if m := &req.Messages[i]; m.Quoted != "" {
 			m.Text, m.Quoted = unquote(m.Quoted), ""
@@ -259,7 +262,7 @@ func mustJSON(v any) json.RawMessage {
 // kept is the stored conversation: role and text, calls by name.
 func (w *world) kept(session string) (out []string) {
 	w.Helper()
-	list, err := loadMessages(w.Context(), w.Host, session, 0)
+	list, err := loadMessages(w.Context(), w.Host, session, 0, 0)
 	if err != nil {
 		w.Fatal(err)
 	}

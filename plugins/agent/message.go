@@ -88,9 +88,9 @@ func (m *message) put(ctx context.Context, host sdk.Host, session string) error 
 	return err
 }
 
-// loadMessages reads what was said after a place, page by page: of a message all but
-// its id, task, model and time.
-func loadMessages(ctx context.Context, host sdk.Host, session string, after int) ([]message, error) {
+// loadMessages reads what was said after a place and before another one (0: the end),
+// page by page: of a message all but its id, task, model and time.
+func loadMessages(ctx context.Context, host sdk.Host, session string, after, before int) ([]message, error) {
 	var out []message
 	for from := messageKey(session, after); ; {
 		q, err := json.Marshal(sdk.KVList{Prefix: messagePrefix(session), After: from, Limit: 1000})
@@ -108,10 +108,10 @@ func loadMessages(ctx context.Context, host sdk.Host, session string, after int)
 			case "items":
 				p.array(func() {
 					p.object(func(key string) {
-						if key == "value" {
-							out = append(out, p.message())
-						} else {
+						if key != "value" {
 							p.raw()
+						} else if m := p.message(); before == 0 || m.N < before {
+							out = append(out, m)
 						}
 					})
 				})

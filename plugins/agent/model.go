@@ -30,9 +30,18 @@ type Model interface {
 type Request struct {
 	Model     string // default: the configured one
 	System    string
+	Past      *transcript // what comes before Messages; nil: nothing
 	Messages  []Message
 	Tools     []Tool // not changed once they were in a request
 	MaxTokens int    // most tokens of the reply; 0: the configured number, or the server's own limit
+}
+
+// messages is how many there are.
+func (r *Request) messages() int {
+	if r.Past == nil {
+		return len(r.Messages)
+	}
+	return r.Past.messages + len(r.Messages)
 }
 
 // Message is one of a conversation. Tool messages follow the assistant message

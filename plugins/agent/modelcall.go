@@ -23,6 +23,9 @@ type modelClient struct {
 
 // wireFormat is what differs between the two.
 type wireFormat interface {
+	// add appends a message to those that were said before it. An empty one may be left
+	// out.
+	add(s *said, m *Message) error
 	// request encodes a request. The key may be empty.
 	request(req Request, key string) (header map[string][]string, body []byte, err error)
 	// parser makes the parser of one answer, which adds what it finds to b.
@@ -83,11 +86,11 @@ func (c *modelClient) Stream(ctx context.Context, host sdk.Host, req Request, on
 		b := &replyBuilder{on: on, reply: Reply{Model: req.Model, Message: Message{Role: "assistant"}}}
 		err := c.try(ctx, host, req, key, b)
 		if err == nil {
-			return b.finish(len(req.Messages)), nil
+			return b.finish(req.messages()), nil
 		}
 		b.reply.Stop = ""
 		if ctx.Err() != nil {
-			return b.finish(len(req.Messages)), fmt.Errorf("model call: %w", context.Cause(ctx))
+			return b.finish(req.messages()), fmt.Errorf("model call: %w", context.Cause(ctx))
 		}
 		if errors.Is(err, errOtherForm) && forms < maxForms {
 			forms++
@@ -96,10 +99,10 @@ func (c *modelClient) Stream(ctx context.Context, host sdk.Host, req Request, on
 		}
 		d, again := c.again(ctx, err, try)
 		if b.started || !again {
-			return b.finish(len(req.Messages)), err
+			return b.finish(req.messages()), err
 		}
 		if err := c.wait(ctx, d); err != nil {
-			return b.finish(len(req.Messages)), fmt.Errorf("model call: %w", err)
+			return b.finish(req.messages()), fmt.Errorf("model call: %w", err)
 		}
 	}
 }

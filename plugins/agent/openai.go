@@ -50,23 +50,12 @@ func (o *openAI) request(req Request, key string) (map[string][]string, []byte, 
 	if !o.noUsage.Load() {
 		q.StreamOptions = &chatOptions{IncludeUsage: true}
 	}
-	b := beginBody(req)
-	empty := len(b)
+	all := said{json: beginBody(req)}
 	if req.System != "" {
-		b = append(appendQuoted(append(b, `{"role":"system","content":`...), req.System), '}')
+		all.json, all.last = append(appendQuoted(append(all.json, `{"role":"system","content":`...), req.System), '}'), "system"
 	}
-	for i := range req.Messages {
-		m := &req.Messages[i]
-		if m.Role != "user" && m.Role != "assistant" && m.Role != "tool" {
-			return nil, nil, fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
-		}
-		if m.Role == "assistant" && m.size() == 0 && len(m.Calls) == 0 {
-			continue
-		}
-		if len(b) > empty {
-			b = append(b, ',')
-		}
-		b = m.appendChat(b)
+	if err := req.addMessages(o, &all); err != nil {
+		return nil, nil, err
 	}
 	tools, err := o.tools.encode(req.Tools, func(t Tool) any {
 		return chatTool{"function", chatFunction{t.Name, t.Description, objectSchema(t.Schema)}}
@@ -78,8 +67,23 @@ func (o *openAI) request(req Request, key string) (map[string][]string, []byte, 
 	if key != "" {
 		header["Authorization"] = []string{"Bearer " + key}
 	}
-	b, err = endBody(b, tools, q)
+	b, err := endBody(all.json, tools, q)
 	return header, b, err
+}
+
+// add implements wireFormat.
+func (o *openAI) add(s *said, m *Message) error {
+	if m.Role != "user" && m.Role != "assistant" && m.Role != "tool" {
+		return fmt.Errorf("message of role %q: want user, assistant or tool", m.Role)
+	}
+	if m.Role == "assistant" && m.size() == 0 && len(m.Calls) == 0 {
+		return nil
+	}
+	if s.last != "" {
+		s.json = append(s.json, ',')
+	}
+	s.json, s.last = m.appendChat(s.json), m.Role
+	return nil
 }
 
 // appendChat appends a message in this format.

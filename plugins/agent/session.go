@@ -166,6 +166,7 @@ func (a *agent) deleteSession(ctx context.Context, host sdk.Host, in struct {
 			return nil, err
 		}
 	}
+	a.transcripts.forget(in.Session)
 	n, err := deleteMessages(ctx, host, in.Session, 0)
 	if err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ func (t *turn) summarizeHistory(ctx context.Context, keep int) error {
 	}
 	_ = t.publishUsage(ctx, fmt.Sprintf("%s-summary-%d", usageID(t.task, len(t.rounds)+1), upTo), "",
 		round{Model: cmp.Or(t.in.Model, t.Model), Usage: used})
-	t.session, t.history, t.past = s, t.history[from:], nil
+	t.session, t.history, t.told = s, t.history[from:], nil
 	return nil
 }
 
@@ -113,7 +113,7 @@ func (a *agent) summarize(ctx context.Context, host sdk.Host, in struct {
 	if missing := a.missing(ctx, host); missing != "" {
 		return nil, sdk.Permanent(sdk.Errorf(sdk.CodeUnavailable, "%s", missing))
 	}
-	list, err := loadMessages(ctx, host, s.ID, s.SummaryUpTo)
+	list, err := loadMessages(ctx, host, s.ID, s.SummaryUpTo, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -74,9 +74,10 @@ type turn struct {
 	base      int // number of the turn's first message
 	tools     *toolset
 	memories  []memoryRef
-	history   []message // before the turn, from the last summary on
-	past      []Message // the same as the model is told it; nil: not made yet
-	added     []message // by the turn, first the user's
+	past      *transcript // before the turn, from the last summary on; nil: unfolded
+	history   []message   // the same, unfolded
+	told      []Message   // history as the model is told it; nil: not made yet
+	added     []message   // by the turn, first the user's
 
 	rounds []round
 	calls  []doneCall
@@ -167,6 +168,11 @@ func (t *turn) userMessage(n int) message {
 
 // run is the loop: the model speaks, its calls are made, until it wants no more.
 func (t *turn) run(ctx context.Context) (chatResult, error) {
+	defer func() {
+		if t.past != nil {
+			t.transcripts.keep(t.session.ID, t.past)
+		}
+	}()
 	for n := 1; ; n++ {
 		if stop := t.limit(n); stop != "" {
 			return t.finish(ctx, stop)

@@ -116,7 +116,7 @@ type httpHandle struct {
 }
 
 func httpTarget(grant Grant, request []byte) (string, bool) {
-	q, err := decode[sdk.HTTPRequest](sdk.OpHTTPStart, request)
+	q, err := sdk.DecodeHTTPRequest(request)
 	if err != nil {
 		return "", true // let the operation say what is wrong
 	}
@@ -129,9 +129,9 @@ func httpTarget(grant Grant, request []byte) (string, bool) {
 }
 
 func httpStart(g *guard, ctx context.Context, request []byte) ([]byte, error) {
-	q, err := decode[sdk.HTTPRequest](sdk.OpHTTPStart, request)
+	q, err := sdk.DecodeHTTPRequest(request)
 	if err != nil {
-		return nil, err
+		return nil, sdk.Errorf(sdk.CodeInvalid, "%s: request: %v", sdk.OpHTTPStart, err)
 	}
 	wait := q.Timeout.Std()
 	if wait <= 0 {

@@ -177,8 +177,8 @@ type cancelledBody struct {
 func (h *Host) http(ctx context.Context, op string, request []byte) ([]byte, error) {
 	switch op {
 	case sdk.OpHTTPStart:
-		var q sdk.HTTPRequest
-		if err := json.Unmarshal(request, &q); err != nil {
+		q, err := sdk.DecodeHTTPRequest(request)
+		if err != nil {
 			return nil, sdk.Errorf(sdk.CodeInvalid, "request: %v", err)
 		}
 		// As in the runtime, the response outlives the call, and the timeout bounds
