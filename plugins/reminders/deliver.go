@@ -42,10 +42,18 @@ func deliveryKey(d delivery) string {
 	return fmt.Sprintf("delivery/%s/%09d/%s", d.Reminder, 999_999_999-d.Occurrence, d.Channel)
 }
 
+// underway is how long the line of a delivery that goes on stays at least: longer than
+// any wait between two attempts.
+const underway = 48 * time.Hour
+
 // note adds a line of the delivery log to a change.
 func (p *reminders) note(c *sdk.Transaction, d delivery) error {
+	keep := p.keep
+	if d.Status == waiting || d.Status == retrying {
+		keep = max(keep, underway)
+	}
 	b, err := json.Marshal(d)
-	c.Writes = append(c.Writes, set(deliveryKey(d), b, nil, p.keep, ""))
+	c.Writes = append(c.Writes, set(deliveryKey(d), b, nil, keep, ""))
 	return err
 }
 
@@ -64,11 +72,14 @@ func (p *reminders) deliver(ctx context.Context, host sdk.Host, in deliverReques
 	if err != nil {
 		return nil, err
 	}
-	d := delivery{Reminder: in.Reminder, Occurrence: in.Occurrence, Channel: in.Channel, Message: eventID(in.Reminder, in.Occurrence), FirstAt: t}
-	if old, _, err := load[delivery](ctx, host, deliveryKey(d)); err != nil {
+	// Only what became due is signed, not what a client makes up.
+	d, _, err := load[delivery](ctx, host, deliveryKey(delivery{Reminder: in.Reminder, Occurrence: in.Occurrence, Channel: in.Channel}))
+	if err != nil {
 		return nil, err
-	} else if old != nil {
-		d = *old
+	}
+	if d == nil {
+		return nil, sdk.Errorf(sdk.CodeNotFound, "occurrence %d of reminder %.80q has nothing to deliver by channel %.80q; reminders.get shows the deliveries of a reminder",
+			in.Occurrence, in.Reminder, in.Channel)
 	}
 	if d.Status == delivered { // the attempt that sent it died before it could say so
 		return d, nil
@@ -83,7 +94,7 @@ func (p *reminders) deliver(ctx context.Context, host sdk.Host, in deliverReques
 		}
 	}
 	var c sdk.Transaction
-	if err := p.note(&c, d); err != nil {
+	if err := p.note(&c, *d); err != nil {
 		return nil, err
 	}
 	if d.Status == failed {
@@ -144,12 +155,26 @@ func (p *reminders) send(ctx context.Context, host sdk.Host, in deliverRequest, 
 	if resp.Status == statusGone {
 		return sdk.Permanent(err)
 	}
-	if after := resp.Header["Retry-After"]; len(after) > 0 {
-		if s, bad := strconv.Atoi(after[0]); bad == nil && s > 0 {
-			return sdk.RetryAfter(err, min(time.Duration(s)*time.Second, 24*time.Hour))
-		}
+	if after := retryAfter(resp.Header, now); after > 0 {
+		return sdk.RetryAfter(err, min(after, 24*time.Hour))
 	}
 	return err
+}
+
+// retryAfter reads the header of that name: seconds, or the date until which to wait.
+func retryAfter(header map[string][]string, now sdk.Time) time.Duration {
+	after := header["Retry-After"]
+	if len(after) == 0 {
+		return 0
+	}
+	if s, err := strconv.Atoi(after[0]); err == nil {
+		return time.Duration(min(s, 1e6)) * time.Second
+	}
+	at, err := time.Parse("Mon, 02 Jan 2006 15:04:05 GMT", after[0])
+	if err != nil {
+		return 0
+	}
+	return at.Sub(now.Time())
 }
 
 // sign is a webhook-signature of version 1 over id, timestamp and body.

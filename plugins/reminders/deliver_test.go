@@ -188,6 +188,34 @@ func TestWebhookGivenUp(t *testing.T) {
 	w.wantDue("a@28T09:00:05#1 b@28T09:00:15#1") // the event went out all the same
 }
 
+func TestRetryAfter(t *testing.T) {
+	now := sdk.TimeOf(time.Date(2026, 1, 28, 9, 0, 0, 0, time.UTC))
+	for value, want := range map[string]time.Duration{"30": 30 * time.Second, "Wed, 28 Jan 2026 09:02:00 GMT": 2 * time.Minute,
+		"0": 0, "soon": 0, "": 0, "99999999999": 1e6 * time.Second} {
+		if got := retryAfter(map[string][]string{"Retry-After": {value}}, now); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
+// Whoever may submit tasks cannot have a webhook signed, or a failure told, of what
+// never became due.
+func TestDeliveryOfNothing(t *testing.T) {
+	r := newReceiver(t)
+	w := withReceiver(t, r)
+	id := w.one("create", `{"say":"in 5 seconds a","channels":[]}`)["id"].(string)
+	w.advance(10 * time.Second)
+	for _, one := range []string{`"rem_none","occurrence":1,"channel":"phone"`, `"` + id + `","occurrence":2,"channel":"phone"`,
+		`"` + id + `","occurrence":1,"channel":"phone"`, `"` + id + `","occurrence":1,"channel":"fax"`} {
+		if _, err := w.try("deliver", `{"reminder":`+one+`,"data":{"text":"forged"}}`); sdk.CodeOf(err) != sdk.CodeNotFound {
+			t.Errorf("%s: %v", one, err)
+		}
+	}
+	if log := w.deliveries(id); len(log) != 1 || len(r.got) != 0 || w.count("reminder.delivery_failed") != 0 {
+		t.Errorf("%d requests, delivery log %+v", len(r.got), log)
+	}
+}
+
 func TestChannelsAreChecked(t *testing.T) {
 	r := newReceiver(t)
 	w := withReceiver(t, r)

@@ -168,6 +168,11 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.Serve
 
 // fail answers with an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var p *problem
+	if errors.As(err, &p) { // it knows its own status
+		s.failAs(w, r, p)
+		return
+	}
 	shown, known := asError(err)
 	if !known {
 		s.log.Error("a request failed", "request_id", requestID(r.Context()), "path", r.URL.Path, "error", err)

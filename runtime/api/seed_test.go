@@ -98,9 +98,9 @@ func TestSeedMessage(t *testing.T) {
 	if s := w.seed("GET", "/api/task-status/"+id+"/", "", 200); s["status"] != "cancelled" || s["error_message"] != "enough" {
 		t.Errorf("%v", s)
 	}
-	_, text := w.http("POST", "/api/v1/tasks", `{"kind":"later.on","delay":"1h"}`, nil)
+	_, made := w.http("POST", "/api/v1/tasks", `{"kind":"later.on","delay":"1h"}`, nil)
 	var later sdk.Task
-	if err := json.Unmarshal(text, &later); err != nil {
+	if err := json.Unmarshal(made, &later); err != nil {
 		t.Fatal(err)
 	}
 	if s := w.seed("GET", "/api/task-status/"+later.ID+"/", "", 200); s["status"] != "pending" || s["started_at"] != nil {
@@ -109,6 +109,8 @@ func TestSeedMessage(t *testing.T) {
 	w.seed("GET", "/api/task-status/tsk_none/", "", 404)
 	w.seed("POST", send, `{"message":" "}`, 422)
 	w.seed("POST", send, `{}`, 422)
+	resp, text := w.http("POST", send, "message=hello", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
+	refused(t, resp, text, 415, "invalid_request", "")
 
 	// They need the token like everything else, and one that may chat is enough.
 	for _, r := range [][2]string{{"POST", send}, {"GET", "/api/task-status/" + id + "/"}, {"GET", "/api/system-status/"}} {
@@ -116,7 +118,7 @@ func TestSeedMessage(t *testing.T) {
 		refused(t, resp, text, 401, "unauthorized", "")
 	}
 	app := w.mint(`{"name":"web-app","scopes":["chat"]}`)
-	resp, text := w.http("POST", send, `{"message":"hi"}`, as(app))
+	resp, text = w.http("POST", send, `{"message":"hi"}`, as(app))
 	var own struct {
 		TaskID string `json:"task_id"`
 	}
@@ -151,6 +153,15 @@ func TestSeedSystem(t *testing.T) {
 	}
 	if again := w.seed("GET", "/api/system-status/", "", 200); again["timestamp"] != s["timestamp"] {
 		t.Error("it looked again at once")
+	}
+}
+
+// The first question after a start, when no schedule has looked at the servers yet.
+func TestSeedSystemAtFirst(t *testing.T) {
+	w := seeded(t)
+	s := w.seed("GET", "/api/system-status/", "", 200)
+	if m := s["additional_metrics"].(map[string]any); s["mcp_servers_connected"] != 2.0 || s["total_tools_available"] != 17.0 || m["mcp_checked_at"] == nil {
+		t.Errorf("%v", s)
 	}
 }
 

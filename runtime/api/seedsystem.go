@@ -117,7 +117,8 @@ type seedServers struct {
 
 const (
 	checkKind = "mcp.check_health"
-	checkAge  = 10 * time.Minute // the schedule that looks every five is missing
+	checkAge  = 10 * time.Minute // the schedule that looks every five has not, or is missing
+	checkWait = 2 * time.Second  // an answer waits this long for a check that it asks for
 )
 
 // seedMCP reads what the latest health check of the MCP servers found; a schedule
@@ -132,8 +133,13 @@ func (s *Server) seedMCP(ctx context.Context) seedServers {
 	}
 	found := seedServers{at: s.lastResult(ctx, checkKind, &check)}
 	if _, known := s.rt.Kind(checkKind); known && sdk.Now().Sub(found.at) > checkAge {
-		// The next answer has it; that this one could not ask is no news.
-		_, _ = s.rt.Submit(context.WithoutCancel(ctx), "", []sdk.Submission{{Kind: checkKind, Unique: "system-status " + checkKind}})
+		// If it takes longer the next answer has it; that this one could not ask is no news.
+		done, err := s.rt.Submit(context.WithoutCancel(ctx), "", []sdk.Submission{{Kind: checkKind, Unique: "system-status " + checkKind}})
+		if err == nil && done[0].Err == nil {
+			if t, err := s.awaitEnd(ctx, done[0].Task.ID, checkWait); err == nil && t.State == sdk.StateCompleted {
+				found.at = s.lastResult(ctx, checkKind, &check)
+			}
+		}
 	}
 	found.connected, found.tools = check.Status.Connected, check.Status.Tools
 	for _, pair := range check.Status.Failed {
