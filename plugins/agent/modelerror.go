@@ -29,9 +29,12 @@ type serverError struct {
 	Type, Code, Param, Message string
 }
 
+const minKey = 8
+
 // parseServerError reads the body of a failure, or an error object in a stream.
 // Servers write {"error":{…}}, {"error":"…"}, {"message":…}, {"detail":…}, a list of
-// these, or no JSON at all. The key is taken out of what they say.
+// these, or no JSON at all. The key is taken out of what they say, unless it is too
+// short to be one: servers that want none are given words such as "x" or "ollama".
 func parseServerError(body []byte, key string) serverError {
 	var e serverError
 	body = bytes.TrimSpace(body)
@@ -59,7 +62,7 @@ func parseServerError(body []byte, key string) serverError {
 	case !bytes.HasPrefix(body, []byte("<")): // not a web page
 		e.Message = string(body)
 	}
-	if key != "" {
+	if len(key) >= minKey {
 		e.Message = strings.ReplaceAll(e.Message, key, "…")
 	}
 	if e.Message = strings.ToValidUTF8(e.Message, "…"); len(e.Message) > 500 {

@@ -11,6 +11,16 @@ import (
 	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
 )
 
+// A word in the place of a key takes nothing out of what a server says.
+func TestPlaceholderForKey(t *testing.T) {
+	const want = "limit exceeded, ask ollama"
+	for _, key := range []string{"", "x", "ollama"} {
+		if got := parseServerError([]byte(`{"error":{"message":"`+want+`"}}`), key).Message; got != want {
+			t.Errorf("key %q: %q", key, got)
+		}
+	}
+}
+
 // What a server says becomes an error that says what to set, and never the key.
 func TestRefusals(t *testing.T) {
 	for name, tt := range map[string]struct {
