@@ -263,7 +263,34 @@ func checkUsage(ctx context.Context, d *doctor) (string, error) {
 	if r.Cost != nil {
 		text += fmt.Sprintf(", $%.4f", *r.Cost)
 	}
-	return text, nil
+	return text, checkBudget(ctx, d)
+}
+
+// checkBudget looks whether there is money left for today: otherwise the agent is well
+// and answers nobody.
+func checkBudget(ctx context.Context, d *doctor) error {
+	if !d.has("usage.budget") { // of a usage plugin that knows none
+		return nil
+	}
+	result, err := d.task(ctx, "usage.budget", `{}`)
+	if err != nil {
+		return err
+	}
+	var r struct {
+		Date string `json:"date"`
+		Day  struct {
+			Budget *float64 `json:"budget_usd"`
+			Left   *float64 `json:"left_usd"`
+		} `json:"day"`
+	}
+	if err := json.Unmarshal(result, &r); err != nil {
+		return fmt.Errorf("usage.budget does not say what is left: %s", shorten(string(result), 200))
+	}
+	if r.Day.Budget != nil && r.Day.Left != nil && *r.Day.Left <= 0 {
+		return fmt.Errorf("the budget of %s, $%g, is used up, so calls of models that cost something are refused until the day is over: raise it with \"nagatha submit usage.set_budget --set scope=day --set usd=AMOUNT\"",
+			r.Date, *r.Day.Budget)
+	}
+	return nil
 }
 
 // reminderLate is how late a reminder may come: it should be a second, on a busy

@@ -39,6 +39,10 @@ func stubs(broken []string) []*sdk.Bundle {
 			return f(in), nil
 		}
 	}
+	left := `1`
+	if is("budget") {
+		left = `0`
+	}
 	key := func(in map[string]any) string { k, _ := in["key"].(string); return k }
 
 	return []*sdk.Bundle{
@@ -64,7 +68,8 @@ func stubs(broken []string) []*sdk.Bundle {
 			})),
 			answer("memory.stats", `{}`), answer("memory.cleanup", `{"cleaned_entries":0}`)),
 		sdk.New(sdk.Info{Name: "usage", Version: "1"},
-			answer("usage.record", `{}`), reads("usage.report", `{}`, plain(`{}`)), answer("usage.track", `{"total_requests":3,"total_cost":0.5}`)),
+			answer("usage.record", `{}`), reads("usage.report", `{}`, plain(`{}`)), answer("usage.track", `{"total_requests":3,"total_cost":0.5}`),
+			answer("usage.budget", `{"date":"2026-01-02","day":{"budget_usd":5,"left_usd":`+left+`}}`)),
 		sdk.New(sdk.Info{Name: "reminders", Version: "1"},
 			sdk.Func(sdk.HandlerInfo{Kind: "reminders.create"}, func(ctx context.Context, host sdk.Host, in map[string]any) (any, error) {
 				if !is("reminder") {
