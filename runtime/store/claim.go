@@ -47,13 +47,56 @@ type candidate struct {
 	id, kind string
 	line     int
 	runAt    sdk.Time
-	key      string // whose slot it needs, or ""
+	key      string    // whose slot it needs, or ""
+	fresh    *newcomer // it is not inserted yet
+}
+
+// start is a candidate that was chosen, and what will run it.
+type start struct {
+	candidate
+	by runtime.KindSlots
 }
 
 func (t *tick) claim(a *claimArg) error {
 	a.out = nil
+	chosen, err := t.choose(a)
+	if err != nil || len(chosen) == 0 {
+		return err
+	}
+	order := make(map[string]int, len(chosen))
+	var new []start
+	var fresh, others [][]any
+	for i, c := range chosen {
+		order[c.id] = i
+		switch {
+		case c.fresh != nil:
+			new = append(new, c)
+		case t.fresh[c.id] != nil:
+			fresh = append(fresh, []any{c.id, c.by.Plugin, c.by.PluginVersion})
+		default:
+			others = append(others, []any{c.id, c.by.Plugin, c.by.PluginVersion})
+		}
+	}
+	now := max(a.req.Now, 1)
+	a.out = make([]runtime.Claimed, 0, len(chosen))
+	seqs := make(map[string]int64, len(chosen))
+	if err := t.begin(a, new, seqs, now); err != nil {
+		return fmt.Errorf("insert tasks that start: %w", err)
+	}
+	if err := t.claimFresh(a, fresh, seqs, now); err != nil {
+		return fmt.Errorf("claim new tasks: %w", err)
+	}
+	if err := t.claimOthers(a, others, seqs, now); err != nil {
+		return fmt.Errorf("claim tasks: %w", err)
+	}
+	// The database returns them in any order; the best start first.
+	slices.SortFunc(a.out, func(x, y runtime.Claimed) int { return order[x.Task.ID] - order[y.Task.ID] })
+	return t.logStarts(a, seqs, now)
+}
+
+// choose picks what a claim starts, the best first, within every limit.
+func (t *tick) choose(a *claimArg) (chosen []start, err error) {
 	taken, plugins := map[string]int{}, map[string]int{}
-	var table [][]any
 	// Rates come first: their rows make other nodes wait, which is no harm before
 	// this one holds any tasks.
 	var paid []*toll
@@ -62,9 +105,8 @@ func (t *tick) claim(a *claimArg) error {
 		if t.Paused(a.req.Lanes[i].Queue) {
 			continue
 		}
-		var err error
 		if tolls[i], err = t.rateOf(&a.req.Lanes[i]); err != nil {
-			return err
+			return nil, err
 		}
 		if tolls[i].cell.interval > 0 {
 			paid = append(paid, tolls[i])
@@ -77,10 +119,10 @@ func (t *tick) claim(a *claimArg) error {
 		}
 		found, err := t.candidates(lane, a.req.Node)
 		if err != nil {
-			return fmt.Errorf("look for tasks: %w", err)
+			return nil, fmt.Errorf("look for tasks: %w", err)
 		}
 		if err := t.learn(known, found); err != nil {
-			return fmt.Errorf("concurrency keys: %w", err)
+			return nil, fmt.Errorf("concurrency keys: %w", err)
 		}
 		slots := make(map[string]runtime.KindSlots, len(lane.Kinds))
 		for _, k := range lane.Kinds {
@@ -99,7 +141,7 @@ func (t *tick) claim(a *claimArg) error {
 			}
 			if c.key != "" {
 				if ok, err := t.take(known, lane.Queue, c.key); err != nil {
-					return fmt.Errorf("concurrency key %q: %w", c.key, err)
+					return nil, fmt.Errorf("concurrency key %q: %w", c.key, err)
 				} else if !ok {
 					continue
 				}
@@ -110,37 +152,14 @@ func (t *tick) claim(a *claimArg) error {
 			free--
 			taken[c.kind]++
 			plugins[k.Plugin]++
-			table = append(table, []any{c.id, k.Plugin, k.PluginVersion})
+			chosen = append(chosen, start{c, k})
 		}
 	}
-	if err := t.payRates(paid); err != nil {
-		return err
-	}
-	if len(table) == 0 {
-		return nil
-	}
-	order := make(map[string]int, len(table))
-	var fresh, others [][]any
-	for i, row := range table {
-		id := row[0].(string)
-		order[id] = i
-		if t.fresh[id] != nil {
-			fresh = append(fresh, row)
-		} else {
-			others = append(others, row)
-		}
-	}
-	now := max(a.req.Now, 1)
-	a.out = make([]runtime.Claimed, 0, len(table))
-	seqs := make(map[string]int64, len(table))
-	if err := t.claimFresh(a, fresh, seqs, now); err != nil {
-		return fmt.Errorf("claim new tasks: %w", err)
-	}
-	if err := t.claimOthers(a, others, seqs, now); err != nil {
-		return fmt.Errorf("claim tasks: %w", err)
-	}
-	// The database returns them in any order; the best start first.
-	slices.SortFunc(a.out, func(x, y runtime.Claimed) int { return order[x.Task.ID] - order[y.Task.ID] })
+	return chosen, t.payRates(paid)
+}
+
+// logStarts logs what a claim has started, or resumed.
+func (t *tick) logStarts(a *claimArg, seqs map[string]int64, now sdk.Time) error {
 	started := map[[3]string]string{} // data of events
 	for i := range a.out {
 		k := &a.out[i].Task
@@ -263,6 +282,7 @@ func (t *tick) candidates(lane runtime.Lane, node string) ([]candidate, error) {
 			}
 		}
 	}
+	out = t.waiting(lane, out)
 	slices.SortFunc(out, func(x, y candidate) int {
 		switch {
 		case x.line != y.line:

@@ -17,7 +17,7 @@ func (t *tick) event(task *sdk.Task, seq int64, typ string, at sdk.Time, data st
 	t.log = append(t.log, logRow{
 		task: task.ID, kind: task.Kind, queue: task.Queue, seq: seq, typ: typ,
 		life: task.Life, attempt: task.Attempt, time: at, data: data,
-		end: typ == sdk.EventCompleted || typ == sdk.EventFailed || typ == sdk.EventCancelled,
+		end: ends(typ),
 	})
 }
 
@@ -60,9 +60,11 @@ func (t *tick) appendLog() error {
 		return fmt.Errorf("advance the log: %w", err)
 	}
 	pos := t.out.Head - int64(len(t.log))
-	table := make([][]any, len(t.log))
-	for i, e := range t.log {
-		pos++
+	all, next := runs(t.log)
+	table := make([][]any, len(all))
+	for i, r := range all {
+		pos += int64(r.n)
+		e := &t.log[r.last]
 		var task any
 		if e.task != "" {
 			task = e.task
@@ -71,7 +73,11 @@ func (t *tick) appendLog() error {
 		if e.end {
 			end = 1
 		}
-		table[i] = []any{pos, task, e.seq, e.typ, e.life, e.attempt, int64(e.time), e.data, end, e.kind, e.queue}
+		typ, data := e.typ, e.data
+		if r.n > 1 {
+			typ, data = "", string(appendRun(make([]byte, 0, r.bytes+r.n*80), t.log, next, r.first))
+		}
+		table[i] = []any{pos, task, e.seq, typ, e.life, e.attempt, int64(e.time), data, end, e.kind, e.queue}
 	}
 	err := t.over("pos BIGINT, task TEXT, seq BIGINT, type TEXT, life INTEGER, attempt INTEGER, time BIGINT, data TEXT, is_end INTEGER, kind TEXT, queue TEXT", table,
 		`INSERT INTO events (pos, task, seq, type, life, attempt, time, data, is_end, kind, queue)
@@ -84,39 +90,58 @@ func (t *tick) appendLog() error {
 
 const entryColumns = `pos, task, seq, type, life, attempt, time, data, is_end, kind, queue`
 
-func scanEntry(r Row) (runtime.LogEntry, error) {
+// scanEntries appends what a row of the log holds: one entry, or those of a run.
+func scanEntries(out []runtime.LogEntry, r Row) ([]runtime.LogEntry, error) {
 	var e runtime.LogEntry
 	var ev sdk.TaskEvent
 	var task sql.NullString
 	var data string
 	if err := r.Scan(&e.Pos, &task, &ev.Seq, &ev.Type, &ev.Life, &ev.Attempt, &ev.Time, &data, &ev.End, &e.Kind, &e.Queue); err != nil {
-		return e, err
+		return out, err
 	}
-	if task.Valid {
-		ev.Task, ev.Data = task.String, json.RawMessage(data)
-		e.Task = &ev
-		return e, nil
+	switch {
+	case !task.Valid:
+		e.Event = &sdk.Event{}
+		err := json.Unmarshal([]byte(data), e.Event)
+		return append(out, e), err
+	case ev.Type == "":
+		ev.Task, e.Task = task.String, &ev
+		return unpack(out, e, data)
+	default:
+		ev.Task, ev.Data, e.Task = task.String, json.RawMessage(data), &ev
+		return append(out, e), nil
 	}
-	e.Event = &sdk.Event{}
-	return e, json.Unmarshal([]byte(data), e.Event)
 }
 
 // TaskEvents implements runtime.Store.
 func (s *Store) TaskEvents(ctx context.Context, task string, after int64, limit int) ([]runtime.LogEntry, error) {
-	return s.entries(ctx, `SELECT `+entryColumns+` FROM events WHERE task = $1 AND seq > $2 ORDER BY seq LIMIT $3`, task, after, limit)
+	return s.entries(ctx, limit, func(e *runtime.LogEntry) bool { return e.Task.Seq > after },
+		`SELECT `+entryColumns+` FROM events WHERE task = $1 AND seq > $2 ORDER BY seq LIMIT $3`, task, after, limit)
 }
 
 // Log implements runtime.Store.
 func (s *Store) Log(ctx context.Context, after int64, limit int) ([]runtime.LogEntry, error) {
-	return s.entries(ctx, `SELECT `+entryColumns+` FROM events WHERE pos > $1 ORDER BY pos LIMIT $2`, after, limit)
+	return s.entries(ctx, limit, func(e *runtime.LogEntry) bool { return e.Pos > after },
+		`SELECT `+entryColumns+` FROM events WHERE pos > $1 ORDER BY pos LIMIT $2`, after, limit)
 }
 
-func (s *Store) entries(ctx context.Context, text string, args ...any) ([]runtime.LogEntry, error) {
-	var out []runtime.LogEntry
-	err := s.read(ctx, text, func(r Row) error {
-		e, err := scanEntry(r)
-		out = append(out, e)
-		return err
+// entries returns at most limit of those in what a query returns that are wanted: a
+// run may begin before the place from which is read, and go on after the limit.
+func (s *Store) entries(ctx context.Context, limit int, wanted func(*runtime.LogEntry) bool, text string, args ...any) ([]runtime.LogEntry, error) {
+	var out, some []runtime.LogEntry
+	err := s.read(ctx, text, func(r Row) (err error) {
+		if len(out) >= limit {
+			return nil
+		}
+		if some, err = scanEntries(some[:0], r); err != nil {
+			return err
+		}
+		for i := range some {
+			if len(out) < limit && wanted(&some[i]) {
+				out = append(out, some[i])
+			}
+		}
+		return nil
 	}, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read the log: %w", err)

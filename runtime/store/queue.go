@@ -157,6 +157,11 @@ func (t *tick) admit(queue string, pending map[string]int) (bool, error) {
 			return false, nil
 		}
 		n := pending[queue]
+		for _, d := range t.deferred {
+			if d.Task.Queue == queue {
+				n++
+			}
+		}
 		for _, part := range depthCounts {
 			if n >= limit {
 				break

@@ -32,6 +32,7 @@ type newcomer struct {
 	twins           []*newcomer // later ones of the set with the same key or mark
 	new             bool
 	full            bool // its queue takes no more
+	begun           bool // of a deferred one: a claim has inserted it
 }
 
 // submit inserts a set of tasks. Doubles inside the set answer with its first
@@ -134,6 +135,7 @@ func (n *newcomer) rare() bool {
 
 func (t *tick) insert(all []*newcomer) error {
 	var plain, rare [][]any
+	var later []*newcomer
 	byID := make(map[string]*newcomer, len(all))
 	pending := map[string]int{} // of queues with a cap: not inserted yet
 	for _, n := range all {
@@ -149,6 +151,11 @@ func (t *tick) insert(all []*newcomer) error {
 			if n.full = !ok; n.full {
 				continue
 			}
+		}
+		if t.claims && n.simple() {
+			n.new = true
+			later = append(later, n)
+			continue
 		}
 		row, err := n.row()
 		if err != nil {
@@ -180,6 +187,7 @@ func (t *tick) insert(all []*newcomer) error {
 			return fmt.Errorf("insert tasks: %w", err)
 		}
 	}
+	t.deferred = append(t.deferred, later...)
 	if err := t.hold(inserted(all)); err != nil {
 		return err
 	}
@@ -202,7 +210,9 @@ func (t *tick) insert(all []*newcomer) error {
 			t.event(&task, 2, sdk.EventFailed, task.CreatedAt, data)
 			t.end(&task, false)
 		default:
-			t.fresh[task.ID] = n
+			if !n.simple() {
+				t.fresh[task.ID] = n
+			}
 			t.event(&task, 2, sdk.EventQueued, task.CreatedAt, `{}`)
 		}
 		t.changed(&task, 2)
@@ -216,12 +226,9 @@ func (t *tick) insert(all []*newcomer) error {
 // row is the task as insert takes it.
 func (n *newcomer) row() ([]any, error) {
 	k := &n.Task
-	labels := []byte("{}")
-	if k.Labels != nil {
-		var err error
-		if labels, err = json.Marshal(k.Labels); err != nil {
-			return nil, err
-		}
+	labels, err := n.labels()
+	if err != nil {
+		return nil, err
 	}
 	var key, unique any
 	if n.IdempotencyKey != "" {
@@ -236,7 +243,7 @@ func (n *newcomer) row() ([]any, error) {
 	}
 	row := []any{k.ID, k.Kind, k.Queue, string(k.State), k.Priority, string(k.Payload), k.MaxAttempts,
 		int64(k.CreatedAt), int64(k.RunAt), int64(k.Deadline), k.Timeout.Std().Milliseconds(), k.Parent, k.Schedule,
-		string(labels), k.Owner, key, n.BodyHash, n.Hops, n.TraceParent, ready}
+		labels, k.Owner, key, n.BodyHash, n.Hops, n.TraceParent, ready}
 	if !n.rare() {
 		return row, nil
 	}
@@ -248,6 +255,14 @@ func (n *newcomer) row() ([]any, error) {
 		endsBy = n.Expires
 	}
 	return append(row, unique, k.ConcurrencyKey, shared, n.HeldKeys, int64(endsBy)), nil
+}
+
+func (n *newcomer) labels() (string, error) {
+	if n.Task.Labels == nil {
+		return "{}", nil
+	}
+	b, err := json.Marshal(n.Task.Labels)
+	return string(b), err
 }
 
 // keyMark is a key as it stands among the held keys of its holder's children.

@@ -211,14 +211,16 @@ func (s *Store) newTick() *tick {
 // tick is one transaction.
 type tick struct {
 	*Store
-	dc      driver.Conn
-	now     sdk.Time
-	log     []logRow
-	fresh   map[string]*newcomer // tasks that this transaction inserted as queued
-	ended   []ended              // tasks whose end may concern others
-	keys    map[string]bool      // concurrency keys whose slots may have changed hands
-	heirs   []heir               // tasks that may have held one, and have ended
-	pausing map[string]bool      // the queues that are paused, if that changes
+	dc       driver.Conn
+	now      sdk.Time
+	log      []logRow
+	fresh    map[string]*newcomer // tasks that this transaction inserted as queued
+	claims   bool                 // the set has claims
+	deferred []*newcomer          // tasks whose insert waits for them
+	ended    []ended              // tasks whose end may concern others
+	keys     map[string]bool      // concurrency keys whose slots may have changed hands
+	heirs    []heir               // tasks that may have held one, and have ended
+	pausing  map[string]bool      // the queues that are paused, if that changes
 
 	out     runtime.Commit
 	changes map[string]int // index in out.Tasks by task id
@@ -264,6 +266,7 @@ func (t *tick) write(set []*request) error {
 	for _, r := range set {
 		byVerb[r.verb] = append(byVerb[r.verb], r)
 	}
+	t.claims = len(byVerb[verbClaim]) > 0
 	for v, reqs := range byVerb {
 		if len(reqs) == 0 {
 			continue
@@ -327,7 +330,10 @@ func (t *tick) verb(v verb, reqs []*request) error {
 	case verbRecover:
 		return each(reqs, t.recover)
 	case verbClaim:
-		return each(reqs, t.claim)
+		if err := each(reqs, t.claim); err != nil {
+			return err
+		}
+		return t.insertDeferred()
 	case verbBeat:
 		return each(reqs, t.beat)
 	case verbPrune:
