@@ -95,6 +95,9 @@ func (t *tick) insertDeferred() error {
 			return err
 		}
 		table = append(table, row)
+		k := n.Task
+		k.Life, k.Version = 1, 1
+		t.changed(&k, 2)
 	}
 	t.deferred = nil
 	err := t.over(simpleColumns, table, `INSERT INTO tasks (`+simpleNames+`, state, ready, line, life, attempt, version, event_seq)

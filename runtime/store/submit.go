@@ -32,7 +32,8 @@ type newcomer struct {
 	twins           []*newcomer // later ones of the set with the same key or mark
 	new             bool
 	full            bool // its queue takes no more
-	begun           bool // of a deferred one: a claim has inserted it
+	deferred        bool // its insert waits for claims
+	begun           bool // a claim has inserted it
 }
 
 // submit inserts a set of tasks. Doubles inside the set answer with its first
@@ -152,7 +153,7 @@ func (t *tick) insert(all []*newcomer) error {
 				continue
 			}
 		}
-		if t.claims && n.simple() {
+		if n.deferred = t.claims && n.simple(); n.deferred {
 			n.new = true
 			later = append(later, n)
 			continue
@@ -210,12 +211,14 @@ func (t *tick) insert(all []*newcomer) error {
 			t.event(&task, 2, sdk.EventFailed, task.CreatedAt, data)
 			t.end(&task, false)
 		default:
-			if !n.simple() {
+			if !n.deferred {
 				t.fresh[task.ID] = n
 			}
 			t.event(&task, 2, sdk.EventQueued, task.CreatedAt, `{}`)
 		}
-		t.changed(&task, 2)
+		if !n.deferred {
+			t.changed(&task, 2)
+		}
 		if n.Expires != 0 && (t.out.NextDue == 0 || n.Expires < t.out.NextDue) {
 			t.out.NextDue = n.Expires
 		}
