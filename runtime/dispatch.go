@@ -25,8 +25,11 @@ type dispatcher struct {
 
 	draining bool
 
-	claiming bool                     // a claim is under way
-	early    map[string]CancelRequest // cancels that met it, by task id
+	claim   chan struct{}            // closed when the claim that is under way has ended; nil: none is
+	again   bool                     // the loop wanted to claim meanwhile
+	early   map[string]CancelRequest // cancels that met the claim, by task id
+	opened  bool                     // the store may ask for free slots
+	offered chan []Claimed           // capacity 1: what it claimed for them
 
 	attempts sync.WaitGroup
 	giveUp   chan struct{} // closed when ends that cannot be stored are left to recovery
@@ -46,6 +49,7 @@ func (d *dispatcher) init(queues []Queue) {
 	d.queue, d.kind, d.plugin = map[string]int{}, map[string]int{}, map[string]int{}
 	d.parked = map[string][]*attempt{}
 	d.look = make(chan struct{}, 1)
+	d.offered = make(chan []Claimed, 1)
 	d.timer = make(chan sdk.Time, 1)
 	d.pings = make(chan chan struct{})
 }
@@ -88,6 +92,8 @@ func (d *dispatcher) due(t sdk.Time) {
 func (r *Runtime) dispatchLoop(ctx context.Context) {
 	tick := time.NewTicker(sweep)
 	defer tick.Stop()
+	r.dispatch.open(r)
+	defer r.dispatch.close(r)
 	for {
 		if r.claim(ctx) {
 			select {
@@ -100,6 +106,8 @@ func (r *Runtime) dispatchLoop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case claimed := <-r.dispatch.offered:
+			r.begin(claimed)
 		case <-r.dispatch.look:
 		case <-tick.C:
 		case reply := <-r.dispatch.pings:
@@ -111,14 +119,17 @@ func (r *Runtime) dispatchLoop(ctx context.Context) {
 // claim fills free slots once and reports whether it is worth trying again at
 // once.
 func (r *Runtime) claim(ctx context.Context) (more bool) {
-	req := r.claimRequest()
-	if len(req.Lanes) == 0 {
+	if !r.dispatch.beginClaim() {
 		return false
 	}
-	r.dispatch.claims(true)
-	defer r.dispatch.claims(false)
+	req := r.claimRequest()
+	if len(req.Lanes) == 0 {
+		r.dispatch.endClaim()
+		return false
+	}
 	claimed, err := r.store.Claim(ctx, req)
 	if err != nil {
+		r.dispatch.endClaim()
 		if ctx.Err() == nil {
 			r.log.Error("cannot claim tasks; trying again", "error", err, "after", soon)
 			r.dispatch.stalled.Store(true)
@@ -126,6 +137,14 @@ func (r *Runtime) claim(ctx context.Context) (more bool) {
 		}
 		return false
 	}
+	r.begin(claimed)
+	// Fewer than asked for may still mean that some lane was filled.
+	return len(claimed) > 0
+}
+
+// begin starts, or resumes, what was claimed.
+func (r *Runtime) begin(claimed []Claimed) {
+	defer r.dispatch.endClaim()
 	r.dispatch.stalled.Store(false)
 	for i := range claimed {
 		if claimed[i].Live {
@@ -134,8 +153,6 @@ func (r *Runtime) claim(ctx context.Context) (more bool) {
 			r.start(&claimed[i])
 		}
 	}
-	// Fewer than asked for may still mean that some lane was filled.
-	return len(claimed) > 0
 }
 
 // retryClaim looks again after a pause in which the store was of no use.
@@ -194,13 +211,6 @@ func (r *Runtime) claimRequest() ClaimRequest {
 
 const unlimited = 1 << 20
 
-// claims says that a claim is under way, or that its tasks have started.
-func (d *dispatcher) claims(on bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.claiming, d.early = on, nil
-}
-
 // take counts the attempt's slots, release gives them back. It returns the
 // cancel that came before the attempt was known here, if any.
 func (d *dispatcher) take(a *attempt) (early CancelRequest, cancelled bool) {
@@ -249,7 +259,7 @@ func (d *dispatcher) attemptFor(c CancelRequest, token int64) *attempt {
 	if a := d.running[c.ID]; a != nil && a.token == token {
 		return a
 	}
-	if d.claiming {
+	if d.claim != nil {
 		if d.early == nil {
 			d.early = map[string]CancelRequest{}
 		}

@@ -46,6 +46,10 @@ type TaskStore interface {
 	// one that has waited longest.
 	Claim(ctx context.Context, req ClaimRequest) ([]Claimed, error)
 
+	// Offer sets whom transactions that make tasks ready ask for free slots, so that
+	// what can start at once starts in the transaction that stores it. nil: nobody.
+	Offer(o Offer)
+
 	// Append adds events to running attempts. The error of an attempt that no
 	// longer counts is [ErrFenced]; beyond the caps of the task it is
 	// CodeLimitExceeded and nothing of that request is added.
@@ -228,6 +232,16 @@ type Submitted struct {
 	Task      sdk.Task
 	Duplicate bool
 	Err       *sdk.Error
+}
+
+// Offer is free slots that are not asked for yet. Its methods are called by the store's
+// writer, one after the other, and must be quick.
+type Offer interface {
+	// Free says which slots are free just now. After true, Take is called once.
+	Free() (ClaimRequest, bool)
+
+	// Take hands over what was claimed, once it is durable; it may be nothing.
+	Take(claimed []Claimed)
 }
 
 // ClaimRequest asks for tasks to run on Node.

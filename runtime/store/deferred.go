@@ -12,6 +12,58 @@ import (
 // for before is put off until they have chosen: what starts at once is written once,
 // running, instead of queued and then changed.
 
+// Offer implements runtime.Store.
+func (s *Store) Offer(o runtime.Offer) {
+	if o == nil {
+		s.offers.Store(nil)
+		return
+	}
+	s.offers.Store(&o)
+}
+
+// ask asks for free slots, so that what becomes ready starts at once.
+func (t *tick) ask() {
+	o := t.offers.Load()
+	if o == nil || t.free != nil {
+		return
+	}
+	if req, ok := (*o).Free(); ok {
+		t.claims, t.free, t.slots = true, &claimArg{req: req}, *o
+	}
+}
+
+// hand hands over what was claimed for slots that were offered, drop gives them back.
+func (t *tick) hand() {
+	if t.free != nil {
+		t.slots.Take(t.free.out)
+	}
+}
+
+func (t *tick) drop() {
+	if t.free != nil {
+		t.slots.Take(nil)
+	}
+}
+
+// claimAll runs the claims of a set, once everything before them is settled.
+func (t *tick) claimAll(all []*claimArg) error {
+	if err := t.settle(); err != nil {
+		return err
+	}
+	if !t.claims && t.out.Queued {
+		t.ask()
+	}
+	if t.free != nil {
+		all = append(all, t.free)
+	}
+	for _, a := range all {
+		if err := t.claim(a); err != nil {
+			return err
+		}
+	}
+	return t.insertDeferred()
+}
+
 // simple reports whether the insert of a task can be put off: it can have no double, is
 // ready as it comes, and no other verb of the set can ask for it.
 func (n *newcomer) simple() bool {

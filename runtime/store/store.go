@@ -86,6 +86,7 @@ type Store struct {
 	stmts map[text]statement  // the writer's
 	args  []driver.NamedValue // of the statement that it runs; kept for its memory
 
+	offers  atomic.Pointer[runtime.Offer] // who is asked for free slots
 	limits  atomic.Pointer[map[string]runtime.QueueLimits]
 	paused  atomic.Pointer[map[string]bool]
 	limited sync.Map             // queue → sdk.Time until which its rate holds it back

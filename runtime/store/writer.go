@@ -150,10 +150,12 @@ func (s *Store) run(set []*request) {
 		if err == nil || s.trouble(err) != tryAgain {
 			break
 		}
+		t.drop()
 		t = s.newTick()
 		err = t.commit(set)
 	}
 	if err == nil {
+		defer t.hand()
 		if s.wire != nil {
 			s.wire.say(t.out)
 		}
@@ -164,6 +166,7 @@ func (s *Store) run(set []*request) {
 		answer(set, nil)
 		return
 	}
+	t.drop()
 	switch s.trouble(err) {
 	case noSpace:
 		err = sdk.Errorf(sdk.CodeUnavailable, "the disk is full or cannot be written: %v; nothing was stored", err)
@@ -215,7 +218,9 @@ type tick struct {
 	now      sdk.Time
 	log      []logRow
 	fresh    map[string]*newcomer // tasks that this transaction inserted as queued
-	claims   bool                 // the set has claims
+	claims   bool                 // the set has claims, or slots were offered
+	free     *claimArg            // for those slots
+	slots    runtime.Offer        // whose they are
 	deferred []*newcomer          // tasks whose insert waits for them
 	ended    []ended              // tasks whose end may concern others
 	keys     map[string]bool      // concurrency keys whose slots may have changed hands
@@ -267,17 +272,18 @@ func (t *tick) write(set []*request) error {
 		byVerb[r.verb] = append(byVerb[r.verb], r)
 	}
 	t.claims = len(byVerb[verbClaim]) > 0
+	if !t.claims && len(byVerb[verbSubmit]) > 0 {
+		t.ask()
+	}
 	for v, reqs := range byVerb {
-		if len(reqs) == 0 {
-			continue
-		}
 		if verb(v) == verbClaim {
-			if err := t.settle(); err != nil {
+			if err := t.claimAll(args[*claimArg](reqs)); err != nil {
 				return err
 			}
-		}
-		if err := t.verb(verb(v), reqs); err != nil {
-			return err
+		} else if len(reqs) > 0 {
+			if err := t.verb(verb(v), reqs); err != nil {
+				return err
+			}
 		}
 	}
 	if err := t.settle(); err != nil {
@@ -329,11 +335,6 @@ func (t *tick) verb(v verb, reqs []*request) error {
 		return each(reqs, t.promote)
 	case verbRecover:
 		return each(reqs, t.recover)
-	case verbClaim:
-		if err := each(reqs, t.claim); err != nil {
-			return err
-		}
-		return t.insertDeferred()
 	case verbBeat:
 		return each(reqs, t.beat)
 	case verbPrune:
