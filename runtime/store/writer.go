@@ -155,7 +155,6 @@ func (s *Store) run(set []*request) {
 		err = t.commit(set)
 	}
 	if err == nil {
-		defer t.hand()
 		if s.wire != nil {
 			s.wire.say(t.out)
 		}
@@ -163,6 +162,7 @@ func (s *Store) run(set []*request) {
 			s.paused.Store(&t.pausing)
 		}
 		s.cfg.OnCommit(t.out)
+		t.hand()
 		answer(set, nil)
 		return
 	}

@@ -37,11 +37,26 @@ func testModel(t *testing.T, open Open) {
 		kind := fmt.Sprintf("m.m%d", run) // a kind of its own keeps runs apart
 		box.take()
 		m := &model{rt: rt, f: f, box: &box, kind: kind, tasks: map[string]*modelTask{}, seen: map[string]sdk.State{}, now: sdk.Now()}
-		rt.Repeat(map[string]func(*rapid.T){
-			"submit": m.submit, "claim": m.claim, "append": m.append, "finish": m.finish, "stale": m.stale,
-			"wait": m.wait, "signal": m.signal, "evict": m.evict, "cancel": m.cancel, "retry": m.retry, "promote": m.promote, "recover": m.recover, "": m.check,
-		})
+		steps := map[string]func(*rapid.T){
+			"submit": m.submit, "append": m.append, "finish": m.finish, "stale": m.stale, "wait": m.wait, "signal": m.signal,
+			"evict": m.evict, "cancel": m.cancel, "retry": m.retry, "promote": m.promote, "recover": m.recover,
+		}
+		for name, step := range steps {
+			steps[name] = m.offering(step)
+		}
+		steps["claim"], steps[""] = m.claim, m.check
+		rt.Repeat(steps)
 	})
+}
+
+// offering lets a step meet free slots, or none.
+func (m *model) offering(step func(*rapid.T)) func(*rapid.T) {
+	return func(rt *rapid.T) {
+		o := m.f.offer(rapid.IntRange(0, 2).Draw(rt, "free"), m.kind)
+		defer m.f.Store.Offer(nil)
+		step(rt)
+		m.claimed(rt, o.taken())
+	}
 }
 
 type model struct {
@@ -85,7 +100,11 @@ func (m *model) submit(rt *rapid.T) {
 }
 
 func (m *model) claim(rt *rapid.T) {
-	for _, c := range m.f.claim(rapid.IntRange(1, 3).Draw(rt, "slots"), m.kind) {
+	m.claimed(rt, m.f.claim(rapid.IntRange(1, 3).Draw(rt, "slots"), m.kind))
+}
+
+func (m *model) claimed(rt *rapid.T, all []runtime.Claimed) {
+	for _, c := range all {
 		k := m.tasks[c.Task.ID]
 		if k.state == sdk.StateWaiting && len(k.waits) == 0 && k.parked {
 			if !c.Live || c.Token != k.claim.Token {
@@ -97,6 +116,7 @@ func (m *model) claim(rt *rapid.T) {
 		if k.state != sdk.StateQueued || c.Live || c.Replay != k.replay {
 			rt.Fatalf("claimed %s, which is %s, as %+v", c.Task.ID, k.state, c)
 		}
+		m.passed(rt, c.Task.ID, k.state) // in the same transaction perhaps
 		k.state, k.claim, k.parked = sdk.StateRunning, c, true
 		if k.replay {
 			k.replay, k.events = false, append(k.events, sdk.EventStarted)
@@ -105,6 +125,14 @@ func (m *model) claim(rt *rapid.T) {
 		k.attempt++
 		k.events = append(k.events, sdk.EventStarted)
 	}
+}
+
+// passed checks a move that a task has made.
+func (m *model) passed(rt *rapid.T, id string, to sdk.State) {
+	if was := m.seen[id]; was != to && !sdk.CanMove(was, to) {
+		rt.Fatalf("%s went from %q to %q, which sdk.Transitions does not know", id, was, to)
+	}
+	m.seen[id] = to
 }
 
 func (m *model) append(rt *rapid.T) {
@@ -302,10 +330,7 @@ func (m *model) check(rt *rapid.T) {
 		if got.State != k.state || got.Attempt != k.attempt || got.Life != k.life {
 			rt.Fatalf("%s is %s, attempt %d of life %d; want %s, %d, %d", id, got.State, got.Attempt, got.Life, k.state, k.attempt, k.life)
 		}
-		if was := m.seen[id]; was != got.State && !sdk.CanMove(was, got.State) {
-			rt.Fatalf("%s went from %q to %q, which sdk.Transitions does not know", id, was, got.State)
-		}
-		m.seen[id] = got.State
+		m.passed(rt, id, got.State)
 		var types []string
 		for _, e := range m.f.events(id) {
 			types = append(types, e.Type)
