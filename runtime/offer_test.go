@@ -27,7 +27,7 @@ func TestSlotsInAFlood(t *testing.T) {
 	})
 	cfg := runtime.Config{Queues: []runtime.Queue{{Name: "default", Concurrency: slots}}}
 	e := setup(t, cfg, work)
-	for range 3 {
+	for range 12 {
 		var mu sync.Mutex
 		var ids []string
 		var wg sync.WaitGroup
@@ -41,7 +41,7 @@ func TestSlotsInAFlood(t *testing.T) {
 					}
 					mu.Lock()
 					ids = append(ids, out[0].Task.ID, out[1].Task.ID)
-					if len(ids) == 200 {
+					if len(ids) == 40 {
 						close(full)
 					}
 					mu.Unlock()
