@@ -19,7 +19,7 @@ func (r *Runtime) QueueStatus(ctx context.Context) ([]sdk.QueueStatus, error) {
 	for _, q := range r.cfg.Queues {
 		c := counts[q.Name]
 		s := sdk.QueueStatus{
-			Name: q.Name, Concurrency: q.Concurrency, Running: c.Running, Queued: c.Queued, Paused: r.store.Paused(q.Name),
+			Name: q.Name, Concurrency: q.Concurrency, Running: c.Running, Queued: c.Queued, Scheduled: c.Scheduled, Paused: r.store.Paused(q.Name),
 			Rate: q.Rate.String(), KeyRate: q.KeyRate.String(), KeyConcurrency: max(1, q.KeyConcurrency), DepthLimit: q.Depth,
 		}
 		if c.Oldest != 0 {

@@ -46,5 +46,6 @@ type Rate struct {
 // QueueCount is what is in a queue.
 type QueueCount struct {
 	Running, Queued int
+	Scheduled       int      // and retrying; Depth bounds it together with Queued
 	Oldest          sdk.Time // run_at of the queued task that has waited longest; 0: none
 }

@@ -80,12 +80,16 @@ func checkQueues(ctx context.Context, d *doctor) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var full, paused []string
-	queued := 0
+	var full, nearly, paused []string
+	queued, scheduled := 0, 0
 	for _, q := range all {
 		queued += q.Queued
-		if isFull(q) {
+		scheduled += q.Scheduled
+		switch {
+		case isFull(q):
 			full = append(full, jam(q))
+		case q.DepthLimit > 0 && 10*depth(q) >= 9*q.DepthLimit:
+			nearly = append(nearly, fmt.Sprintf("%s (%d of %d)", q.Name, depth(q), q.DepthLimit))
 		}
 		if q.Paused {
 			paused = append(paused, q.Name)
@@ -95,19 +99,33 @@ func checkQueues(ctx context.Context, d *doctor) (string, error) {
 		return "", errors.New(strings.Join(full, "; "))
 	}
 	text := fmt.Sprintf("%d, %d tasks wait", len(all), queued)
+	if scheduled > 0 {
+		text += fmt.Sprintf(", %d are scheduled", scheduled)
+	}
+	if len(nearly) > 0 {
+		text += "; nearly full: " + strings.Join(nearly, ", ")
+	}
 	if len(paused) > 0 {
 		text += "; paused: " + strings.Join(paused, ", ")
 	}
 	return text, nil
 }
 
-func isFull(q sdk.QueueStatus) bool { return q.DepthLimit > 0 && q.Queued >= q.DepthLimit }
+// depth is what depth_limit bounds. Timers that are due in a year fill a queue, too.
+func depth(q sdk.QueueStatus) int { return q.Queued + q.Scheduled }
+
+func isFull(q sdk.QueueStatus) bool { return q.DepthLimit > 0 && depth(q) >= q.DepthLimit }
 
 // jam says why a queue lets nothing through, and what to do; "" if it does.
 func jam(q sdk.QueueStatus) string {
 	var text []string
 	if isFull(q) {
-		text = append(text, fmt.Sprintf("queue %q is full, %d tasks wait: raise its depth in config.hcl, or \"nagatha tasks cancel --state queued --queue %s\"", q.Name, q.Queued, q.Name))
+		states := "queued"
+		if q.Scheduled > 0 {
+			states = "queued,scheduled,retrying"
+		}
+		text = append(text, fmt.Sprintf("queue %q is full, %d tasks wait and %d are scheduled, of at most %d: raise its depth in config.hcl, or \"nagatha tasks cancel --state %s --queue %s\"",
+			q.Name, q.Queued, q.Scheduled, q.DepthLimit, states, q.Name))
 	}
 	if q.Paused {
 		text = append(text, fmt.Sprintf("queue %q is paused: \"nagatha queues resume %s\" resumes it", q.Name, q.Name))

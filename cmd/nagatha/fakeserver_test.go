@@ -80,8 +80,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/v1/plugins":
 		fmt.Fprint(w, `{"plugins":[{"name":"demo","version":"1.0.0","carrier":"wasm","state":"ready","kinds":[{"kind":"demo.echo"}]}],"next_cursor":""}`)
 	case "/api/v1/queues":
-		fmt.Fprint(w, `{"queues":[{"name":"default","concurrency":16,"running":2,"queued":3,"oldest_wait":"1m5s","paused":false,"rate":"","depth_limit":0},`+
-			`{"name":"slow","concurrency":1,"running":0,"queued":0,"oldest_wait":"0s","paused":true,"rate":"5/m","depth_limit":100}],"next_cursor":""}`)
+		fmt.Fprint(w, `{"queues":[{"name":"default","concurrency":16,"running":2,"queued":3,"scheduled":4,"oldest_wait":"1m5s","paused":false,"rate":"","depth_limit":0},`+
+			`{"name":"slow","concurrency":1,"running":0,"queued":0,"scheduled":7,"oldest_wait":"0s","paused":true,"rate":"5/m","depth_limit":100}],"next_cursor":""}`)
 	case "/api/v1/queues/slow/pause", "/api/v1/queues/slow/resume":
 		fmt.Fprintf(s.log, "%s %s\n", r.Method, r.URL.Path)
 		fmt.Fprintf(w, `{"name":"slow","concurrency":1,"key_concurrency":2,"paused":%v}`, strings.HasSuffix(r.URL.Path, "pause"))

@@ -37,10 +37,10 @@ func (a *app) listQueues(ctx context.Context) error {
 			if q.Paused {
 				state = "paused"
 			}
-			body = append(body, []string{q.Name, state, fmt.Sprintf("%d of %d", q.Running, q.Concurrency), fmt.Sprint(q.Queued),
+			body = append(body, []string{q.Name, state, fmt.Sprintf("%d of %d", q.Running, q.Concurrency), fmt.Sprint(q.Queued), fmt.Sprint(q.Scheduled),
 				orNone(span(q.OldestWait)), orNone(q.Rate), orNone(number(q.DepthLimit))})
 		}
-		return rows(w, []string{"NAME", "STATE", "RUNNING", "QUEUED", "OLDEST WAIT", "RATE", "DEPTH LIMIT"}, body)
+		return rows(w, []string{"NAME", "STATE", "RUNNING", "QUEUED", "SCHEDULED", "OLDEST WAIT", "RATE", "DEPTH LIMIT"}, body)
 	})
 }
 
@@ -56,7 +56,7 @@ func (a *app) queueCommand(verb, short string, do func(*client.Client, context.C
 	return act(a, verb, "NAME", short, do, func(q sdk.QueueStatus) error {
 		return a.show(q, func(w io.Writer) error {
 			return pairs(w, [][2]string{
-				{"name", q.Name}, {"paused", fmt.Sprint(q.Paused)}, {"running", fmt.Sprint(q.Running)}, {"queued", fmt.Sprint(q.Queued)},
+				{"name", q.Name}, {"paused", fmt.Sprint(q.Paused)}, {"running", fmt.Sprint(q.Running)}, {"queued", fmt.Sprint(q.Queued)}, {"scheduled", fmt.Sprint(q.Scheduled)},
 				{"oldest wait", span(q.OldestWait)}, {"concurrency", fmt.Sprint(q.Concurrency)}, {"rate", q.Rate},
 				{"depth limit", number(q.DepthLimit)}, {"key concurrency", fmt.Sprint(q.KeyConcurrency)}, {"key rate", q.KeyRate},
 			})

@@ -35,7 +35,7 @@ func serveStubs(ctx context.Context, addr, dir string, broken []string) error {
 	defer func() { _ = st.Close() }() // the process ends
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	rt, err := runtime.New(runtime.Config{Store: st, Version: "9.9", StoreName: "sqlite", BusName: "none", Logger: log,
-		Queues: []runtime.Queue{{Name: "default", Concurrency: 16}, {Name: "agent", Concurrency: 8, Depth: 2}}})
+		Queues: []runtime.Queue{{Name: "default", Concurrency: 16}, {Name: "agent", Concurrency: 8, Depth: 2}, {Name: "slow", Concurrency: 1, Depth: 10}}})
 	if err != nil {
 		return err
 	}

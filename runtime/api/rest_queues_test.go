@@ -39,7 +39,7 @@ func TestRESTQueues(t *testing.T) {
 	if err := json.Unmarshal(text, &list); err != nil || len(list.Queues) != 1 || list.Next == nil {
 		t.Fatalf("%s", text)
 	}
-	for _, name := range []string{"name", "concurrency", "running", "queued", "oldest_wait", "paused", "rate", "depth_limit"} {
+	for _, name := range []string{"name", "concurrency", "running", "queued", "scheduled", "oldest_wait", "paused", "rate", "depth_limit"} {
 		if _, ok := list.Queues[0][name]; !ok {
 			t.Errorf("%s is missing in %s", name, text)
 		}

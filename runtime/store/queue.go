@@ -88,17 +88,20 @@ func (s *Store) loadPaused(ctx context.Context) error {
 func (s *Store) QueueCounts(ctx context.Context) (map[string]runtime.QueueCount, error) {
 	out := map[string]runtime.QueueCount{}
 	for _, q := range []string{
-		`SELECT queue, count(*), 0, 0 FROM tasks WHERE node <> '' AND state || '' = 'running' GROUP BY queue`,
-		`SELECT queue, 0, count(*), min(run_at) FROM tasks WHERE ready = 1 GROUP BY queue`,
-		`SELECT queue, 0, count(*), min(run_at) FROM tasks WHERE concurrency_key <> '' AND state = 'queued' AND ready = 0 GROUP BY queue`,
+		`SELECT queue, count(*), 0, 0, 0 FROM tasks WHERE node <> '' AND state || '' = 'running' GROUP BY queue`,
+		`SELECT queue, 0, count(*), 0, min(run_at) FROM tasks WHERE ready = 1 GROUP BY queue`,
+		`SELECT queue, 0, count(*), 0, min(run_at) FROM tasks WHERE concurrency_key <> '' AND state = 'queued' AND ready = 0 GROUP BY queue`,
+		`SELECT queue, 0, 0, count(*), 0 FROM tasks WHERE state IN ('scheduled', 'retrying') AND held = 0 GROUP BY queue`,
+		`SELECT queue, 0, 0, count(*), 0 FROM tasks WHERE held > 0 GROUP BY queue`,
 	} {
 		err := s.read(ctx, q, func(r Row) error {
 			var name string
 			var c runtime.QueueCount
-			err := r.Scan(&name, &c.Running, &c.Queued, &c.Oldest)
+			err := r.Scan(&name, &c.Running, &c.Queued, &c.Scheduled, &c.Oldest)
 			sum := out[name]
 			sum.Running += c.Running
 			sum.Queued += c.Queued
+			sum.Scheduled += c.Scheduled
 			if c.Oldest != 0 && (sum.Oldest == 0 || c.Oldest < sum.Oldest) {
 				sum.Oldest = c.Oldest
 			}

@@ -100,14 +100,17 @@ func testQueueCounts(t *testing.T, open Open) {
 	old.Task.RunAt = sdk.Now().Add(-hour)
 	later := f.newTask("a.b")
 	later.Task.State, later.Task.RunAt = sdk.StateScheduled, sdk.Now().Add(hour)
+	held := f.newTask("a.b")
+	held.Task.State, held.After = sdk.StateScheduled, []string{later.Task.ID}
 	f.submit(f.newTask("x.x"), f.withKey("a.key", "k"), f.withKey("a.key", "k"), later)
+	f.submit(held)
 	f.claimOne("x.x")
 	f.submit(old)
 	got, err := f.Store.QueueCounts(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q := got["default"]; q.Running != 1 || q.Queued != 3 || q.Oldest != old.Task.RunAt {
-		t.Errorf("%+v, want 1 running, 3 queued, oldest %v", q, old.Task.RunAt)
+	if q := got["default"]; q.Running != 1 || q.Queued != 3 || q.Scheduled != 2 || q.Oldest != old.Task.RunAt {
+		t.Errorf("%+v, want 1 running, 3 queued, 2 scheduled, oldest %v", q, old.Task.RunAt)
 	}
 }
