@@ -1,0 +1,71 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
+)
+
+// owners answers submissions whose idempotency key, or unique, belongs to an earlier
+// task.
+func (t *tick) owners(all []*newcomer) error {
+	for _, n := range all {
+		if n.new || n.out.Duplicate || n.out.Err != nil {
+			continue
+		}
+		if err := t.owner(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tick) owner(n *newcomer) error {
+	var hash string
+	scan := func(r Row) error { return scanTask(r, &n.out.Task, &hash) }
+	if n.IdempotencyKey != "" {
+		err := t.query(keyedTask, scan, n.Task.Owner, n.IdempotencyKey)
+		if err != nil {
+			return fmt.Errorf("find the task of an idempotency key: %w", err)
+		}
+		if n.out.Task.ID != "" {
+			if n.out.Duplicate = true; hash != n.BodyHash {
+				*n.out = runtime.Submitted{Err: runtime.KeyConflict(n.IdempotencyKey)}
+			}
+			return nil
+		}
+	}
+	if n.Unique != "" {
+		err := t.query(`SELECT `+taskColumns+`, body_hash FROM tasks WHERE unique_key = $1 AND unique_key IS NOT NULL AND finished_at = 0`, scan, n.Unique)
+		if err != nil {
+			return fmt.Errorf("find a unique task: %w", err)
+		}
+		if n.out.Task.ID != "" {
+			n.out.Duplicate = true
+			return nil
+		}
+	}
+	if n.full {
+		n.out.Err = queueFull(n.Task.Queue, t.limitsOf(n.Task.Queue).Depth)
+		return nil
+	}
+	// What it met has ended on another node in between.
+	return fmt.Errorf("task %s was not inserted: %w", n.Task.ID, errAgain)
+}
+
+const keyedTask = `SELECT ` + taskColumns + `, body_hash FROM tasks WHERE owner = $1 AND idempotency_key = $2`
+
+// Keyed implements runtime.Store.
+func (s *Store) Keyed(ctx context.Context, owner, key string) (task sdk.Task, bodyHash string, err error) {
+	if !clean(owner) || !clean(key) {
+		return task, "", nil
+	}
+	err = s.read(ctx, keyedTask, func(r Row) error { return scanTask(r, &task, &bodyHash) }, owner, key)
+	return task, bodyHash, err
+}
+
+// errAgain asks for the set to be run again.
+var errAgain = errors.New("another node was in the way")
