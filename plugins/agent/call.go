@@ -128,7 +128,7 @@ func (t *turn) planOne(c toolCall) plan {
 		}
 		return p
 	}
-	payload, err := one.payload(json.RawMessage(arguments), t.sessionID())
+	payload, err := one.payload(json.RawMessage(arguments), t.place())
 	if err != nil {
 		p.Refuse = fmt.Sprintf("Not called: %v.", err)
 	}

@@ -75,11 +75,11 @@ func (t *turn) command(ctx context.Context) (chatResult, error) {
 func (t *turn) newSession(ctx context.Context, title string) (string, string, error) {
 	id := "ses_" + strings.TrimPrefix(t.task.ID, "tsk_")
 	_, err := sdk.Step(ctx, t.host, "new", func(ctx context.Context) (bool, error) {
-		s, err := getSession(ctx, t.host, id)
+		s, err := getSession(ctx, t.host, place(t.task.Owner, id))
 		if err != nil || s != nil {
 			return true, err
 		}
-		s = &session{ID: id, Title: clip(title, 200), CreatedAt: t.start.At, UpdatedAt: t.start.At, Next: 1}
+		s = &session{ID: place(t.task.Owner, id), Title: clip(title, 200), CreatedAt: t.start.At, UpdatedAt: t.start.At, Next: 1}
 		return true, s.save(ctx, t.host)
 	})
 	return id, "A new session: " + id, err
@@ -90,34 +90,26 @@ func (t *turn) current(ctx context.Context) (*session, error) {
 	if t.in.Session == "" {
 		return nil, sdk.Invalid("session", "this command is about a session; name one, or /switch to it")
 	}
-	return findSession(ctx, t.host, t.in.Session)
+	return findSession(ctx, t.host, t.place())
 }
 
 func (t *turn) listSessions(ctx context.Context) (string, error) {
-	page, err := sdk.NewKV(t.host).List(ctx, sdk.KVList{Prefix: "n/", Limit: 20})
+	list, next, err := listSessions(ctx, t.host, "", 20)
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
-	for _, item := range page.Items {
-		_, id, _ := strings.Cut(strings.TrimPrefix(item.Key, "n/"), "/")
-		s, err := getSession(ctx, t.host, id)
-		if err != nil {
-			return "", err
-		}
-		if s == nil {
-			continue
-		}
+	for _, s := range list {
 		mark := " "
-		if s.ID == t.in.Session {
+		if s.name() == t.in.Session {
 			mark = "*"
 		}
-		fmt.Fprintf(&b, "%s %s  %s  %d messages  %s\n", mark, s.ID, s.UpdatedAt.Time().Format("2006-01-02 15:04"), s.Messages, s.Title)
+		fmt.Fprintf(&b, "%s %s  %s  %d messages  %s\n", mark, s.name(), s.UpdatedAt.Time().Format("2006-01-02 15:04"), s.Messages, s.Title)
 	}
 	if b.Len() == 0 {
 		return "There are no sessions yet; say something, or /new.", nil
 	}
-	if page.Next != "" {
+	if next != "" {
 		b.WriteString("… and older ones; agent.sessions lists them all.\n")
 	}
 	return strings.TrimRight(b.String(), "\n"), nil
@@ -127,11 +119,11 @@ func (t *turn) switchTo(ctx context.Context, id string) (string, string, error) 
 	if id == "" {
 		return "", "", sdk.Invalid("message", "want /switch SESSION; /sessions lists them")
 	}
-	s, err := findSession(ctx, t.host, id)
+	s, err := findSession(ctx, t.host, place(t.task.Owner, strings.ReplaceAll(id, ownerMark, "?")))
 	if err != nil {
 		return "", "", err
 	}
-	return s.ID, strings.TrimSpace("Now in session " + s.ID + ": " + s.Title), nil
+	return s.name(), strings.TrimSpace("Now in session " + s.name() + ": " + s.Title), nil
 }
 
 func (t *turn) showHistory(ctx context.Context, rest string) (string, error) {

@@ -16,6 +16,9 @@ func (t *turn) sessionID() string {
 	return "ses_" + strings.TrimPrefix(t.task.ID, "tsk_")
 }
 
+// place is where that session is kept.
+func (t *turn) place() string { return place(t.task.Owner, t.sessionID()) }
+
 // locked is how a try to speak in a session ends.
 type locked struct {
 	Busy string `json:"busy,omitempty"` // the task that speaks there
@@ -50,19 +53,19 @@ func (t *turn) lock(ctx context.Context) error {
 		}
 		ended[got.Busy] = true
 	}
-	s, err := findSession(ctx, t.host, t.sessionID())
+	s, err := findSession(ctx, t.host, t.place())
 	t.session = s
 	return err
 }
 
 func (t *turn) tryLock(ctx context.Context, ended map[string]bool) (locked, error) {
 	for try := 1; ; try++ {
-		s, err := getSession(ctx, t.host, t.sessionID())
+		s, err := getSession(ctx, t.host, t.place())
 		if err != nil {
 			return locked{}, err
 		}
 		if s == nil {
-			s = &session{ID: t.sessionID(), CreatedAt: sdk.Now(), Next: 1}
+			s = &session{ID: t.place(), CreatedAt: sdk.Now(), Next: 1}
 		}
 		if busy := s.before(t.task.ID, ended); busy != "" {
 			if slices.Contains(s.Waiting, t.task.ID) {

@@ -85,7 +85,7 @@ func (t *turn) entryCommand(ctx context.Context, verb, tail string) (string, err
 	key = strings.TrimSpace(key)
 	payload["key"] = key
 	if section == "session_state" && t.in.Session != "" {
-		payload["session"] = t.in.Session
+		payload["session"] = t.place()
 	}
 	return tell(ctx, t, "memory."+verb, payload, func(e *entryChange) string { return e.text(section, key) })
 }

@@ -227,7 +227,7 @@ func (a *agent) history(ctx context.Context, host sdk.Host, in struct {
 	Limit   int    `json:"limit"`
 	Before  int    `json:"before"`
 }) (any, error) {
-	s, err := findSession(ctx, host, in.Session)
+	s, err := findSession(ctx, host, placeFor(ctx, in.Session))
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +239,7 @@ func (a *agent) history(ctx context.Context, host sdk.Host, in struct {
 	if more {
 		next = list[0].N
 	}
-	return map[string]any{"session": s.ID, "title": s.Title, "summary": s.Summary, "summarized": s.SummaryUpTo, "messages": list, "next_before": next}, nil
+	return map[string]any{"session": s.name(), "title": s.Title, "summary": s.Summary, "summarized": s.SummaryUpTo, "messages": list, "next_before": next}, nil
 }
 
 // lastMessages returns at most limit messages before a place (0: the end), as far as

@@ -14,7 +14,7 @@ import (
 // session is the head of a conversation. Its messages are items of their own, so
 // that a turn writes what it adds and no more.
 type session struct {
-	ID        string   `json:"id"`
+	ID        string   `json:"id"` // its place, see owner.go
 	Title     string   `json:"title"`
 	CreatedAt sdk.Time `json:"created_at"`
 	UpdatedAt sdk.Time `json:"updated_at"`
@@ -40,12 +40,13 @@ type session struct {
 	version int64
 }
 
-// Keys: s/SESSION is a head, m/SESSION/NUMBER a message, and n/TIME/SESSION an index
-// of sessions, newest first.
+// Keys: s/PLACE is a head, m/PLACE/NUMBER a message, and n/TIME/PLACE or
+// o/@OWNER/TIME/PLACE an index of an owner's sessions, newest first.
 func headKey(id string) string { return "s/" + id }
 
 func indexKey(s *session) string {
-	return fmt.Sprintf("n/%013d/%s", 9_999_999_999_999-int64(s.CreatedAt), s.ID)
+	_, owner, _ := strings.Cut(s.ID, ownerMark)
+	return fmt.Sprintf("%s%013d/%s", indexPrefix(owner), 9_999_999_999_999-int64(s.CreatedAt), s.ID)
 }
 
 // sessionPattern is what a client may call a session of its own.
@@ -64,7 +65,7 @@ func getSession(ctx context.Context, host sdk.Host, id string) (*session, error)
 func findSession(ctx context.Context, host sdk.Host, id string) (*session, error) {
 	s, err := getSession(ctx, host, id)
 	if err == nil && s == nil {
-		err = sdk.Errorf(sdk.CodeNotFound, "there is no session %q; agent.sessions lists them", id)
+		err = sdk.Errorf(sdk.CodeNotFound, "there is no session %q; agent.sessions lists them", nameOf(id))
 	}
 	return s, err
 }
@@ -108,7 +109,7 @@ func change(ctx context.Context, host sdk.Host, id string, edit func(*session) e
 
 // public is a session as clients see it.
 func (s *session) public() map[string]any {
-	return map[string]any{"session": s.ID, "title": s.Title, "created_at": s.CreatedAt, "updated_at": s.UpdatedAt,
+	return map[string]any{"session": s.name(), "title": s.Title, "created_at": s.CreatedAt, "updated_at": s.UpdatedAt,
 		"messages": s.Messages, "summarized": s.SummaryUpTo}
 }
 
@@ -120,29 +121,42 @@ func (a *agent) sessions(ctx context.Context, host sdk.Host, in struct {
 	Limit  int    `json:"limit"`
 	Cursor string `json:"cursor"`
 }) (any, error) {
-	page, err := sdk.NewKV(host).List(ctx, sdk.KVList{Prefix: "n/", After: in.Cursor, Limit: cmp.Or(in.Limit, 50)})
+	found, next, err := listSessions(ctx, host, in.Cursor, cmp.Or(in.Limit, 50))
 	if err != nil {
 		return nil, err
 	}
 	list := []any{}
+	for _, s := range found {
+		list = append(list, s.public())
+	}
+	return map[string]any{"sessions": list, "next_cursor": next}, nil
+}
+
+// listSessions returns a page of the task's owner's sessions, the newest first.
+func listSessions(ctx context.Context, host sdk.Host, after string, limit int) (list []*session, next string, err error) {
+	prefix := indexPrefix(sdk.TaskFrom(ctx).Owner)
+	page, err := sdk.NewKV(host).List(ctx, sdk.KVList{Prefix: prefix, After: after, Limit: limit})
+	if err != nil {
+		return nil, "", err
+	}
 	for _, item := range page.Items {
-		_, id, _ := strings.Cut(strings.TrimPrefix(item.Key, "n/"), "/")
+		_, id, _ := strings.Cut(strings.TrimPrefix(item.Key, prefix), "/")
 		s, err := getSession(ctx, host, id)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if s != nil {
-			list = append(list, s.public())
+			list = append(list, s)
 		}
 	}
-	return map[string]any{"sessions": list, "next_cursor": page.Next}, nil
+	return list, page.Next, nil
 }
 
 func (a *agent) rename(ctx context.Context, host sdk.Host, in struct {
 	Session string `json:"session"`
 	Title   string `json:"title"`
 }) (any, error) {
-	s, err := change(ctx, host, in.Session, func(s *session) error { s.Title = in.Title; return nil })
+	s, err := change(ctx, host, placeFor(ctx, in.Session), func(s *session) error { s.Title = in.Title; return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +168,8 @@ func (a *agent) rename(ctx context.Context, host sdk.Host, in struct {
 func (a *agent) deleteSession(ctx context.Context, host sdk.Host, in struct {
 	Session string `json:"session"`
 }) (any, error) {
-	s, err := getSession(ctx, host, in.Session)
+	at := placeFor(ctx, in.Session)
+	s, err := getSession(ctx, host, at)
 	if err != nil {
 		return nil, err
 	}
@@ -166,17 +181,17 @@ func (a *agent) deleteSession(ctx context.Context, host sdk.Host, in struct {
 			return nil, err
 		}
 	}
-	a.transcripts.forget(in.Session)
-	n, err := deleteMessages(ctx, host, in.Session, 0)
+	a.transcripts.forget(at)
+	n, err := deleteMessages(ctx, host, at, 0)
 	if err != nil {
 		return nil, err
 	}
 	// Others keep things of a session too. The id is the same when the task runs again.
-	data, err := json.Marshal(map[string]string{"session": in.Session})
+	data, err := json.Marshal(map[string]string{"session": at})
 	if err != nil {
 		return nil, err
 	}
-	_, err = sdk.Publish(ctx, host, sdk.Event{ID: "deleted-" + in.Session + "-" + sdk.TaskFrom(ctx).ID, Type: "agent.session.deleted", Subject: in.Session, Data: data})
+	_, err = sdk.Publish(ctx, host, sdk.Event{ID: "deleted-" + at + "-" + sdk.TaskFrom(ctx).ID, Type: "agent.session.deleted", Subject: at, Data: data})
 	if sdk.CodeOf(err) == sdk.CodeCapabilityDenied {
 		host.Log(slog.LevelWarn, "nobody hears that the session is deleted", "error", err)
 		err = nil

@@ -106,7 +106,7 @@ func transcribe(b *strings.Builder, m *message) {
 func (a *agent) summarize(ctx context.Context, host sdk.Host, in struct {
 	Session string `json:"session"`
 }) (any, error) {
-	s, err := findSession(ctx, host, in.Session)
+	s, err := findSession(ctx, host, placeFor(ctx, in.Session))
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (a *agent) summarize(ctx context.Context, host sdk.Host, in struct {
 		list = list[:len(list)-1]
 	}
 	if len(list) == 0 {
-		return map[string]any{"session": s.ID, "summary": s.Summary, "summarized": s.SummaryUpTo, "usage": tokens{}}, nil
+		return map[string]any{"session": s.name(), "summary": s.Summary, "summarized": s.SummaryUpTo, "usage": tokens{}}, nil
 	}
 	perByte := s.TokensPerByte
 	if perByte == 0 {
@@ -143,5 +143,5 @@ func (a *agent) summarize(ctx context.Context, host sdk.Host, in struct {
 	}
 	t := &turn{agent: a, host: host, task: sdk.TaskFrom(ctx), session: s}
 	_ = t.publishUsage(ctx, usageID(t.task, 1), "", round{Model: a.Model, Usage: used})
-	return map[string]any{"session": s.ID, "summary": s.Summary, "summarized": s.SummaryUpTo, "usage": used}, nil
+	return map[string]any{"session": s.name(), "summary": s.Summary, "summarized": s.SummaryUpTo, "usage": used}, nil
 }

@@ -250,7 +250,7 @@ func (t *turn) finish(ctx context.Context, stop string) (chatResult, error) {
 	if err := t.price(ctx); err != nil {
 		return chatResult{}, err
 	}
-	out := chatResult{Session: t.session.ID, StopReason: stop, Steps: len(t.rounds), ToolCalls: append([]doneCall{}, t.calls...), Memories: t.memories}
+	out := chatResult{Session: t.session.name(), StopReason: stop, Steps: len(t.rounds), ToolCalls: append([]doneCall{}, t.calls...), Memories: t.memories}
 	out.Usage.CostUSD = t.cost
 	var texts []string
 	for _, r := range t.rounds {

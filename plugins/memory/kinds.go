@@ -10,8 +10,8 @@ import (
 // The parts that the schemas share.
 const (
 	sectionSchema = `{"type":"string","pattern":"^[a-z][a-z0-9_-]*$","maxLength":64}`
-	sessionSchema = `{"type":"string","maxLength":64,"description":"an entry of one session never touches that of all; empty: that of all"}`
-	oneSession    = `{"type":"string","minLength":1,"maxLength":64}` // where to leave it empty would do too much
+	sessionSchema = `{"type":"string","maxLength":160,"description":"an entry of one session never touches that of all; empty: that of all"}`
+	oneSession    = `{"type":"string","minLength":1,"maxLength":160}` // where to leave it empty would do too much
 	place         = `"section":` + sectionSchema + `,"key":{"type":"string","minLength":1,"maxLength":256},"session":` + sessionSchema
 	timeSchema    = `{"type":"string","format":"date-time"}`
 	ttlSchema     = `{"type":"string","description":"such as 1h; 0s keeps it for ever"}`
