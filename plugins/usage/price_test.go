@@ -238,3 +238,12 @@ func TestTokens(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Of many calls it is said which one is wrong.
+func TestWrongCallIsNamed(t *testing.T) {
+	b := setup(t, `{}`)
+	_, err := b.try("cost", `{"calls":[{"model":"gpt-5","input_tokens":1,"output_tokens":1},{"model":"gpt-5","input_tokens":1,"output_tokens":1,"cached_tokens":2}]}`)
+	if e := sdk.AsError(err); err == nil || e.Code != sdk.CodeInvalid || len(e.Fields) != 1 || e.Fields[0].Field != "calls.1.cached_tokens" {
+		t.Errorf("%v", err)
+	}
+}

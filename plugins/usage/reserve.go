@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -123,7 +124,8 @@ func (u *usage) cost(_ context.Context, _ sdk.Host, in struct {
 	total := new(usd)
 	for i, call := range in.Calls {
 		if err := call.check(); err != nil {
-			return nil, err
+			e := sdk.AsError(err) // which says the field, and not of which call
+			return nil, sdk.Invalid(fmt.Sprintf("calls.%d.%s", i, e.Fields[0].Field), "%s", e.Fields[0].Message)
 		}
 		if call.Time == 0 {
 			call.Time = sdk.Now()
