@@ -163,11 +163,7 @@ func (t *turn) elide(limit int) {
 
 // prepare finds out what the model may use and know: the tools, what is remembered,
 // what was said.
-func (t *turn) prepare(ctx context.Context) error {
-	mcp, memories, err := t.gather(ctx)
-	if err != nil {
-		return err
-	}
+func (t *turn) prepare(ctx context.Context, mcp json.RawMessage, memories []memoryRef) error {
 	t.memories = memories
 	if err := t.loadTools(ctx, mcp); err != nil {
 		return err

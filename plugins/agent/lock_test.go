@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -95,4 +96,55 @@ func TestOrderOfTurns(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	w.wantKept("s", "user: from tsk_1", "user: from tsk_2", "user: from tsk_3", "user: from tsk_4")
+}
+
+// TestEarlierTurnPasses: of two that are submitted together the second may come first,
+// and gives way; but not to one that already waits for its end, or both would wait.
+func TestEarlierTurnPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t, `{}`)
+		turnOf := func(id string) *turn {
+			task := w.task("chat", "{}")
+			task.ID = id
+			return &turn{agent: w.agent, host: w.Host, task: task, in: chatRequest{Session: "s", Message: "from " + id}, ended: map[string]bool{}}
+		}
+		look := func(turn *turn, want string) {
+			t.Helper()
+			got, err := turn.tryLock(t.Context(), turn.ended)
+			if err != nil || got.Busy != want {
+				t.Errorf("%s finds %q, %v; want %q", turn.task.ID, got.Busy, err, want)
+			}
+			turn.base = got.Base
+		}
+		passes := func(turn *turn, want bool) {
+			t.Helper()
+			if got, err := turn.giveWay(t.Context()); err != nil || (got.Base == 0) != want {
+				t.Errorf("%s: %+v, %v", turn.task.ID, got, err)
+			}
+		}
+		first, second := turnOf("tsk_1"), turnOf("tsk_2")
+		look(second, "")
+		passes(second, false) // there is nobody yet
+		came := make(chan struct{})
+		go func() {
+			defer close(came)
+			look(first, "")
+		}()
+		synctest.Wait() // it waits for a moment
+		passes(second, true)
+		passes(second, true) // the same, if it was cut before that was recorded
+		<-came
+		look(second, "tsk_1")
+		w.wantKept("s", "user: from tsk_1")
+		passes(first, false)
+		if s, err := findSession(t.Context(), w.Host, "s"); err != nil || s.Title != "from tsk_1" || s.Next != 1 || s.TurnBase != 1 {
+			t.Errorf("%+v, %v", s, err)
+		}
+
+		late := turnOf("tsk_0") // and later than a turn waits
+		look(late, "tsk_1")
+		passes(first, false)
+		look(first, "") // its step is done again
+		passes(first, false)
+	})
 }

@@ -31,6 +31,9 @@ type session struct {
 	TurnBase int    `json:"turn_base,omitempty"`
 	Next     int    `json:"next"` // number of the next message, once no turn is under way
 
+	// Firm is the task in Turn once another one counts on its end: it no longer gives way.
+	Firm string `json:"firm,omitempty"`
+
 	// Waiting are the tasks that wait until they may speak here.
 	Waiting []string `json:"waiting,omitempty"`
 

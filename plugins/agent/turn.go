@@ -71,7 +71,8 @@ type turn struct {
 	kinds     []sdk.KindInfo
 	kindsSaid string // what kinds was read from; "": not asked for
 	session   *session
-	base      int // number of the turn's first message
+	ended     map[string]bool // tasks of the session that this one has waited for
+	base      int             // number of the turn's first message
 	tools     *toolset
 	memories  []memoryRef
 	past      *transcript // before the turn, from the last summary on; nil: unfolded
@@ -96,7 +97,7 @@ type started struct {
 func (s started) has(kind string) bool { return slices.Contains(s.Kinds, kind) }
 
 func (a *agent) chat(ctx context.Context, host sdk.Host, in chatRequest) (chatResult, error) {
-	t := &turn{agent: a, host: host, task: sdk.TaskFrom(ctx), in: in}
+	t := &turn{agent: a, host: host, task: sdk.TaskFrom(ctx), in: in, ended: map[string]bool{}}
 	if strings.TrimSpace(in.Message) == "" && len(in.Attachments) == 0 {
 		return chatResult{}, sdk.Permanent(sdk.Invalid("message", "is empty; write something, or /help"))
 	}
@@ -126,7 +127,14 @@ func (a *agent) chat(ctx context.Context, host sdk.Host, in chatRequest) (chatRe
 	if err := t.lock(ctx); err != nil {
 		return chatResult{}, err
 	}
-	if err := t.prepare(ctx); err != nil {
+	mcp, memories, err := t.gather(ctx)
+	if err != nil {
+		return chatResult{}, err
+	}
+	if err := t.letPass(ctx); err != nil {
+		return chatResult{}, err
+	}
+	if err := t.prepare(ctx, mcp, memories); err != nil {
 		return chatResult{}, err
 	}
 	return t.run(ctx)
