@@ -279,7 +279,11 @@ func (t *turn) foot(r chatResult) {
 	if !terminal(t.app.stderr) || r.Steps == 0 {
 		return
 	}
-	line := fmt.Sprintf("%d steps, %d tokens in, %d out", r.Steps, r.Usage.Input, r.Usage.Output)
+	steps := "steps"
+	if r.Steps == 1 {
+		steps = "step"
+	}
+	line := fmt.Sprintf("%d %s, %d tokens in, %d out", r.Steps, steps, r.Usage.Input, r.Usage.Output)
 	if r.Usage.Cost != nil {
 		line += fmt.Sprintf(", $%.4f", *r.Usage.Cost)
 	}
