@@ -64,13 +64,13 @@ func (t *tick) claim(a *claimArg) error {
 		return err
 	}
 	order := make(map[string]int, len(chosen))
-	var new []start
+	var inserts []start
 	var fresh, others [][]any
 	for i, c := range chosen {
 		order[c.id] = i
 		switch {
 		case c.fresh != nil:
-			new = append(new, c)
+			inserts = append(inserts, c)
 		case t.fresh[c.id] != nil:
 			fresh = append(fresh, []any{c.id, c.by.Plugin, c.by.PluginVersion})
 		default:
@@ -80,7 +80,7 @@ func (t *tick) claim(a *claimArg) error {
 	now := max(a.req.Now, 1)
 	a.out = make([]runtime.Claimed, 0, len(chosen))
 	seqs := make(map[string]int64, len(chosen))
-	if err := t.begin(a, new, seqs, now); err != nil {
+	if err := t.begin(a, inserts, seqs, now); err != nil {
 		return fmt.Errorf("insert tasks that start: %w", err)
 	}
 	if err := t.claimFresh(a, fresh, seqs, now); err != nil {

@@ -115,36 +115,44 @@ func scanEntries(out []runtime.LogEntry, r Row) ([]runtime.LogEntry, error) {
 
 // TaskEvents implements runtime.Store.
 func (s *Store) TaskEvents(ctx context.Context, task string, after int64, limit int) ([]runtime.LogEntry, error) {
-	return s.entries(ctx, limit, func(e *runtime.LogEntry) bool { return e.Task.Seq > after },
-		`SELECT `+entryColumns+` FROM events WHERE task = $1 AND seq > $2 ORDER BY seq LIMIT $3`, task, after, limit)
+	return s.entries(ctx, after, limit, func(e *runtime.LogEntry) int64 { return e.Task.Seq },
+		`SELECT `+entryColumns+` FROM events WHERE seq > $1 AND task = $2 ORDER BY seq LIMIT $3`, task)
 }
 
 // Log implements runtime.Store.
 func (s *Store) Log(ctx context.Context, after int64, limit int) ([]runtime.LogEntry, error) {
-	return s.entries(ctx, limit, func(e *runtime.LogEntry) bool { return e.Pos > after },
-		`SELECT `+entryColumns+` FROM events WHERE pos > $1 ORDER BY pos LIMIT $2`, after, limit)
+	return s.entries(ctx, after, limit, func(e *runtime.LogEntry) int64 { return e.Pos },
+		`SELECT `+entryColumns+` FROM events WHERE pos > $1 ORDER BY pos LIMIT $2`)
 }
 
-// entries returns at most limit of those in what a query returns that are wanted: a
-// run may begin before the place from which is read, and go on after the limit.
-func (s *Store) entries(ctx context.Context, limit int, wanted func(*runtime.LogEntry) bool, text string, args ...any) ([]runtime.LogEntry, error) {
+// entries returns at most limit entries whose place is after after. The query takes
+// that, then args, then how many rows. A row may be a run, which begins before the
+// place or goes on after the limit, so rows are asked for in parts: as many as there
+// are entries to come would be many times what is wanted.
+func (s *Store) entries(ctx context.Context, after int64, limit int, place func(*runtime.LogEntry) int64, text string, args ...any) ([]runtime.LogEntry, error) {
 	var out, some []runtime.LogEntry
-	err := s.read(ctx, text, func(r Row) (err error) {
-		if len(out) >= limit {
-			return nil
-		}
-		if some, err = scanEntries(some[:0], r); err != nil {
-			return err
-		}
-		for i := range some {
-			if len(out) < limit && wanted(&some[i]) {
-				out = append(out, some[i])
+	for part := max(8, limit/8); len(out) < limit; part *= 4 {
+		asked, rows := min(part, limit-len(out)), 0
+		err := s.read(ctx, text, func(r Row) (err error) {
+			if rows++; len(out) >= limit {
+				return nil
 			}
+			if some, err = scanEntries(some[:0], r); err != nil {
+				return err
+			}
+			for i := range some {
+				if at := place(&some[i]); len(out) < limit && at > after {
+					out, after = append(out, some[i]), at
+				}
+			}
+			return nil
+		}, append(append([]any{after}, args...), asked)...)
+		if err != nil {
+			return nil, fmt.Errorf("read the log: %w", err)
 		}
-		return nil
-	}, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
+		if rows < asked {
+			break
+		}
 	}
 	return out, nil
 }
