@@ -164,7 +164,14 @@ func handle(t *testing.T, p sdk.Plugin, kind string) (string, error) {
 // TestRestart: a plugin that dies is back, three times at once and then more
 // slowly, and its state says so.
 func TestRestart(t *testing.T) {
-	s := newStation(t, nil)
+	back := make(chan struct{}, 100)
+	s := newStation(t, func(c *host.Config) {
+		c.Changed = func(what host.Changed) {
+			if what.What == host.ChangedRestarted {
+				back <- struct{}{}
+			}
+		}
+	})
 	for i := range 5 {
 		p := s.next()
 		if got, err := handle(t, p, "test.version"); got != `"1.0.0"` || err != nil {
@@ -182,6 +189,7 @@ func TestRestart(t *testing.T) {
 		if i < 3 && took > 20*time.Second || i == 3 && took < 250*time.Millisecond {
 			t.Errorf("restart %d took %v", i+1, took)
 		}
+		<-back // its state says so only once it has been handed over
 		s.ready <- again
 	}
 	st := s.status()
