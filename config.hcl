@@ -170,7 +170,7 @@ plugin "agent" {
     instances = 8 # conversations at once
   }
   config {
-    model    = env("OPENAI_MODEL", "")
+    model    = env("OPENAI_MODEL", env("OPENAI_API_KEY", "") == "" ? "" : "gpt-4o-mini")
     base_url = env("OPENAI_BASE_URL", "") # any server with OpenAI's chat completions
     # provider = "anthropic" # with model = "…" and base_url = env("ANTHROPIC_BASE_URL", "")
 
@@ -249,7 +249,7 @@ plugin "usage" {
     # reservation = "10m"   # how long money stays set aside for a call that nobody records
     # budgets = { day = 5, session = 1 } # US dollars; usage.set_budget goes before
     prices = { # US dollars for a million tokens, before the built-in table
-      # "local/*"    = { input = 0, output = 0 }
+      # "local/*"    = { input = 0, output = 0 } # models that run at home are free
       # "acme/large" = { input = 1.25, cached = 0.125, output = 10 }
       # more in docs/usage.md
     }

@@ -38,7 +38,7 @@ plugin "agent" {
     approve = true
   }
   config {
-    model    = "m"
+    model    = "gpt-4o"
     base_url = %q
     tools    = %s
   }
@@ -54,11 +54,6 @@ plugin "usage" {
   wasm = "BIN/usage.wasm"
   grant {
     store = true
-  }
-  config {
-    prices = {
-      "local/m" = { input = 1000, output = 2000 }
-    }
   }
 }
 `, file, url, url+"/v1", tools)
@@ -185,7 +180,8 @@ func startAimock(t *testing.T, fixtures string) string {
 }
 
 // TestConversation: one that remembers, calls two MCP tools in parallel, asks before a
-// third, is cancelled, continued and summarised.
+// third, is cancelled, continued and summarised, in the format of OpenAI and in
+// Anthropic's; and it has a price without a setting.
 func TestConversation(t *testing.T) {
 	url := startAimock(t, "testdata/aimock/agent.json")
 	dir, err := filepath.Abs("testdata/npm/node_modules/@modelcontextprotocol/server-everything/dist/index.js")
@@ -196,11 +192,16 @@ func TestConversation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, carrier := range []string{"wasm", "process"} {
-		t.Run(carrier, func(t *testing.T) {
+	const rules = `{ "memory.set" = "ask", "mcp.>" = "auto" }`
+	for name, agent := range map[string]string{
+		"wasm":    agentConfig("wasm", url, rules),
+		"process": agentConfig("process", url, rules),
+		"anthropic": strings.Replace(agentConfig("wasm", url, rules),
+			`model    = "gpt-4o"`, "provider = \"anthropic\"\nmodel = \"claude-sonnet-4-5\"", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := newDaemon(t, agentConfig(carrier, url, `{ "memory.set" = "ask", "mcp.>" = "auto" }`)+
-				fmt.Sprintf("plugin \"mcp\" {\n  command = [\"BIN/mcp\"]\n  grant {\n    store   = true\n    publish = [\"mcp.>\"]\n  }\n  config {\n    servers = {\n      everything = { command = [%q, %q] }\n    }\n  }\n}\n", program, dir))
+			d := newDaemon(t, agent+fmt.Sprintf("plugin \"mcp\" {\n  command = [\"BIN/mcp\"]\n  grant {\n    store   = true\n    publish = [\"mcp.>\"]\n  }\n  config {\n    servers = {\n      everything = { command = [%q, %q] }\n    }\n  }\n}\n", program, dir))
 			d.start()
 			if m := d.chat("talk", "my name is Ada"); m["response"] != "Hello Ada." || m["stop_reason"] != "end" {
 				t.Errorf("%v", m)

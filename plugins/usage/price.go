@@ -185,14 +185,31 @@ type priced struct {
 	Model    string `json:"model"`
 }
 
-// quote prices a call: the operator's own prices first, then the embedded table. An
-// unknown model, or one that is not sold by the token, has no price: nil.
-func (u *usage) quote(provider, model string, t tokens, at sdk.Time) (*int64, *priced) {
+// find returns the prices of a model at a moment, or nil: the operator's own first, then
+// those of the embedded table. A server on one's own machine ("local") that passes on or
+// plays a model of those whose format it speaks costs what that model does there, unless
+// the operator sets a price of "local".
+func (u *usage) find(provider, model string, at sdk.Time) (*rates, *priced) {
 	provider, model = strings.ToLower(strings.TrimSpace(provider)), strings.ToLower(strings.TrimSpace(model))
-	r, from := u.own.find(provider, model, at.Time())
-	if r == nil {
-		r, from = published.find(provider, model, at.Time())
+	sellers := []string{provider}
+	if provider == "local" {
+		sellers = append(sellers, "openai", "anthropic")
 	}
+	for _, seller := range sellers {
+		if r, from := u.own.find(seller, model, at.Time()); r != nil {
+			return r, from
+		}
+		if r, from := published.find(seller, model, at.Time()); r != nil {
+			return r, from
+		}
+	}
+	return nil, nil
+}
+
+// quote prices a call. An unknown model, or one that is not sold by the token, has no
+// price: nil.
+func (u *usage) quote(provider, model string, t tokens, at sdk.Time) (*int64, *priced) {
+	r, from := u.find(provider, model, at)
 	if r == nil {
 		return nil, nil
 	}

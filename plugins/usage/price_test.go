@@ -247,3 +247,33 @@ func TestWrongCallIsNamed(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestPricesAtHome prices the calls of a server on one's own machine: what plays a
+// seller's model or passes it on costs what the seller takes, anything else only what
+// the operator says.
+func TestPricesAtHome(t *testing.T) {
+	for _, c := range []struct {
+		config, model string
+		want          int64 // micro-USD for 1,000 tokens of input; −1: unpriced
+	}{
+		{`{}`, "gpt-5", 1250},
+		{`{}`, "claude-sonnet-4-5", 3000},
+		{`{}`, "qwen3", -1},
+		{`{"prices":{"openai/gpt-5":{"input":2}}}`, "gpt-5", 2000},
+		{`{"prices":{"local/*":{"input":0,"output":0}}}`, "gpt-5", 0},
+		{`{"prices":{"local/*":{"input":0,"output":0}}}`, "qwen3", 0},
+		{`{"prices":{"local/gpt-oss*":{"input":0,"output":0}}}`, "claude-sonnet-4-5", 3000},
+	} {
+		got, _ := with(t, c.config).quote("local", c.model, tokens{Input: 1000}, moment(t, "2026-09-01T12:00:00Z"))
+		if want := c.want; (got == nil) != (want < 0) || got != nil && *got != want {
+			t.Errorf("%s with %s: %v, want %d", c.model, c.config, value(got), want)
+		}
+	}
+}
+
+func value(n *int64) any {
+	if n == nil {
+		return nil
+	}
+	return *n
+}

@@ -16,17 +16,13 @@ func (u *usage) prices(_ context.Context, _ sdk.Host, in struct {
 	if in.Time == 0 {
 		in.Time = sdk.Now()
 	}
-	provider, model := strings.ToLower(strings.TrimSpace(in.Provider)), strings.ToLower(strings.TrimSpace(in.Model))
+	provider := strings.ToLower(strings.TrimSpace(in.Provider))
 	published.open()
 	out := map[string]any{"version": published.version}
 	switch {
-	case model != "":
+	case strings.TrimSpace(in.Model) != "":
 		out["price"] = nil
-		r, from := u.own.find(provider, model, in.Time.Time())
-		if r == nil {
-			r, from = published.find(provider, model, in.Time.Time())
-		}
-		if r != nil {
+		if r, from := u.find(provider, in.Model, in.Time); r != nil {
 			out["price"] = map[string]any{"usd_per_million_tokens": r, "source": from}
 		}
 	case provider != "":

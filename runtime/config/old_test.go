@@ -33,6 +33,10 @@ func TestOldEnvironmentWasIgnored(t *testing.T) {
 	if agent["model"] != "small" || agent["base_url"] != "http://127.0.0.1:9999/v1" || grant.Secrets["OPENAI_API_KEY"] != "sk-1" || len(grant.HTTP) == 0 || grant.HTTP[0] != "127.0.0.1:9999" {
 		t.Errorf("agent %v, grant %+v", agent, grant)
 	}
+	t.Setenv("OPENAI_MODEL", "")
+	if _, agent, _ := load(); agent["model"] != "gpt-4o-mini" {
+		t.Errorf("with a key alone the model is %v", agent["model"])
+	}
 	for value, want := range map[string]string{"debug": "debug", "INFO": "info", "WARNING": "warn", "CRITICAL": "error", "": "info"} {
 		t.Setenv("LOG_LEVEL", value)
 		if cfg, _, _ := load(); cfg.Log.Level != want {
