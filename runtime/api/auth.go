@@ -51,7 +51,7 @@ func (g *guard) who(ctx context.Context, token string) (*identity, *sdk.Error) {
 	if err != nil {
 		return nil, sdk.Errorf(sdk.CodeUnavailable, "the tokens cannot be read at present; try again")
 	}
-	if who == nil || subtle.ConstantTimeCompare([]byte(hex.EncodeToString(sum[:])), []byte(who.kept.Sum)) != 1 {
+	if who == nil || subtle.ConstantTimeCompare([]byte(hex.EncodeToString(sum[:])), []byte(who.sum)) != 1 {
 		return nil, badToken()
 	}
 	if who.expired() {

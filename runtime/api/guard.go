@@ -55,7 +55,7 @@ func (g *guard) look(ctx context.Context) error {
 }
 
 func (g *guard) identity(t runtime.AccessToken) *identity {
-	return &identity{id: t.ID, name: t.Name, scopes: t.Scopes, expires: t.ExpiresAt, limit: newBucket(g.rate), kept: t}
+	return &identity{id: t.ID, name: t.Name, sum: t.Sum, scopes: t.Scopes, expires: t.ExpiresAt, limit: newBucket(g.rate), kept: t}
 }
 
 // used notes now and then that a token was used. That it could not be noted is no

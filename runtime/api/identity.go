@@ -14,6 +14,7 @@ import (
 // owner of its tasks.
 type identity struct {
 	id, name string
+	sum      string // of the token, as it is stored; empty for the admin's
 	scopes   []string
 	expires  sdk.Time // 0: never
 	limit    *bucket

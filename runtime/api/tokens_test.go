@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -224,4 +225,21 @@ func TestScopes(t *testing.T) {
 	if fmt.Sprint(many.Results[0].Error, many.Results[1].Error) != "<nil> &{forbidden}" {
 		t.Errorf("%+v", many)
 	}
+}
+
+// Many requests of a new token at once, the first of which notes its use (-race).
+func TestTokenUsedAtOnce(t *testing.T) {
+	w := start(t, nil)
+	app := w.mint(`{"name":"web-app","scopes":["viewer"]}`)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				if resp, text := w.http("GET", "/api/v1/queues", "", as(app)); resp.StatusCode != http.StatusOK {
+					t.Errorf("%d %s", resp.StatusCode, text)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
