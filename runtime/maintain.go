@@ -110,7 +110,8 @@ func (r *Runtime) Ready(ctx context.Context) error {
 		return errors.New("shutting down")
 	default:
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	// The answer is for others too, so it is not given up when this caller goes.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	r.ready.mu.Lock()
 	defer r.ready.mu.Unlock()

@@ -156,8 +156,11 @@ func TestLife(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	e := setup(t, runtime.Config{}, echo)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = e.Ready(gone)
 	if err := e.Ready(t.Context()); err != nil {
-		t.Error(err)
+		t.Errorf("after one who did not wait for the answer: %v", err)
 	}
 	s, err := e.Status(t.Context())
 	if err != nil || s.Nodes[0].ID == "" || len(s.Tasks) != len(sdk.States) {
