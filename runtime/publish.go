@@ -95,7 +95,7 @@ func (r *Runtime) checkEvent(e *sdk.Event) error {
 		return sdk.Errorf(sdk.CodeLimitExceeded, "this event is %d steps of events and tasks away from its origin, at most %d are allowed: is there a loop?",
 			e.Hops, sdk.MaxHops)
 	}
-	for _, f := range []struct{ name, v string }{{"id", e.ID}, {"source", e.Source}, {"subject", e.Subject}} {
+	for _, f := range []struct{ name, v string }{{"id", e.ID}, {"source", e.Source}, {"subject", e.Subject}, {"traceparent", e.TraceParent}} {
 		if len(f.v) > maxKey || !cleanText(f.v) {
 			return sdk.Invalid(f.name, "want at most %d characters of UTF-8 without NUL", maxKey)
 		}
@@ -159,6 +159,9 @@ func (r *Runtime) Deliver(ctx context.Context, e sdk.Event) error {
 	if e.Hops > sdk.MaxHops {
 		r.log.Warn("dropped an event that went round too often", "type", e.Type, "event", e.ID, "hops", e.Hops)
 		return nil
+	}
+	if len(e.TraceParent) > maxKey || !cleanText(e.TraceParent) {
+		e.TraceParent = "" // of another system's message; no trace is worth the event
 	}
 	now := sdk.Now()
 	var tasks []NewTask

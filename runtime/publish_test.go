@@ -39,6 +39,22 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
+// A trace that cannot be kept does not keep an event of another system away.
+func TestDeliverBadTrace(t *testing.T) {
+	got := make(chan string, 1)
+	e := setup(t, runtime.Config{}, handler("t.on_demo", func(ctx context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		_, err := sdk.Publish(ctx, h, sdk.Event{Type: "done.demo"})
+		return nil, sdk.Permanent(err)
+	}))
+	e.OnPublish(func(events []sdk.Event) { got <- events[0].TraceParent })
+	if err := e.Deliver(t.Context(), sdk.Event{ID: "1", Source: "test", Type: "demo.ping", TraceParent: "00-\x00"}); err != nil {
+		t.Fatal(err)
+	}
+	if trace := <-got; trace != "" {
+		t.Errorf("trace %q", trace)
+	}
+}
+
 func TestEventLoopsStop(t *testing.T) {
 	e := setup(t, runtime.Config{}, handler("t.on_loop", func(ctx context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
 		_, err := sdk.Publish(ctx, h, sdk.Event{Type: "loop.again"})

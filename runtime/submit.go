@@ -29,6 +29,12 @@ const (
 	maxAhead       = 10 * 366 * day // run_at and delay
 )
 
+// What a filter may carry at most.
+const (
+	maxFilter = 100  // states, kinds, labels
+	maxQuery  = 1000 // bytes of q
+)
+
 // Submit checks submissions and inserts the good ones in one durable commit.
 // The results are in the order of subs; the error of one leaves the others. The
 // method's own error means that nothing was written. owner is who submits; it
@@ -290,6 +296,16 @@ func (r *Runtime) Tasks(ctx context.Context, f TaskFilter) (TaskPage, error) {
 // checkFilter checks the conditions of a filter; path is where it stands in the
 // request.
 func checkFilter(f *TaskFilter, path string) error {
+	switch { // a database takes only so many conditions
+	case len(f.States) > maxFilter:
+		return sdk.Invalid(path+"state", "at most %d, not %d", maxFilter, len(f.States))
+	case len(f.Kinds) > maxFilter:
+		return sdk.Invalid(path+"kind", "at most %d, not %d", maxFilter, len(f.Kinds))
+	case len(f.Labels) > maxFilter:
+		return sdk.Invalid(path+"label", "at most %d, not %d", maxFilter, len(f.Labels))
+	case len(f.Query) > maxQuery:
+		return sdk.Invalid(path+"q", "want at most %d bytes, not %d", maxQuery, len(f.Query))
+	}
 	for _, s := range f.States {
 		if !slices.Contains(sdk.States, s) {
 			return sdk.Invalid(path+"state", "there is no state %q", s)

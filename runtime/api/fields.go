@@ -97,9 +97,18 @@ func read[T any](f *fields, name, want string) (v T) {
 	return v
 }
 
-func (f *fields) text(name string) string { return read[string](f, name, "a string") }
-func (f *fields) flag(name string) bool   { return read[bool](f, name, "true or false") }
-func (f *fields) number(name string) int  { return read[int](f, name, "an integer") }
+// text takes a string. None has the character NUL, which PostgreSQL does not store.
+func (f *fields) text(name string) string {
+	v := read[string](f, name, "a string")
+	if strings.Contains(v, "\x00") {
+		f.fail(name, "must not have the character NUL")
+		return ""
+	}
+	return v
+}
+
+func (f *fields) flag(name string) bool  { return read[bool](f, name, "true or false") }
+func (f *fields) number(name string) int { return read[int](f, name, "an integer") }
 
 // atLeastOne is an integer of which 0 is the default in Go. Left out, it is the default;
 // somebody who writes 0 means it, and is told that it cannot be had.
@@ -162,8 +171,8 @@ func (f *fields) texts(name string, alone bool) []string {
 	}
 	out := make([]string, len(list))
 	for i, s := range list {
-		if s == nil {
-			f.fail(name, "want a list of strings")
+		if s == nil || strings.Contains(*s, "\x00") {
+			f.fail(name, "want a list of strings without the character NUL")
 			return nil
 		}
 		out[i] = *s

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -105,6 +107,9 @@ func (s *Server) pass(w http.ResponseWriter, rp **http.Request) *sdk.Error {
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		h.Add("Vary", "Origin")
 	}
+	if err := cleanURL(r.URL); err != nil {
+		return err
+	}
 	if err := queryToken(r); err != nil {
 		return err
 	}
@@ -120,6 +125,15 @@ func (s *Server) pass(w http.ResponseWriter, rp **http.Request) *sdk.Error {
 			s.cfg.Limits.RequestsPerSecond, settings)
 	}
 	*rp = r.WithContext(context.WithValue(r.Context(), keyIdentity, who))
+	return nil
+}
+
+// cleanURL refuses what is no text, which the database would not take.
+func cleanURL(u *url.URL) *sdk.Error {
+	query, err := url.QueryUnescape(u.RawQuery)
+	if text := u.Path + query; err != nil || !utf8.ValidString(text) || strings.Contains(text, "\x00") {
+		return sdk.Errorf(sdk.CodeInvalidRequest, "the path and the query must be percent-encoded UTF-8 without NUL")
+	}
 	return nil
 }
 

@@ -148,6 +148,8 @@ func TestMethods(t *testing.T) {
 	}
 	c.fails("task.get", `{"id":"tsk_none"}`, "not_found", -32004)
 	c.fails("task.get", `{}`, "invalid", -32602)
+	c.fails("task.get", `{"id":"tsk_\u0000"}`, "invalid", -32602)
+	c.fails("task.submit", `{"kind":"bench.echo","after":["tsk_\u0000"]}`, "invalid", -32602)
 
 	var list struct {
 		Tasks      []sdk.Task
@@ -167,6 +169,7 @@ func TestMethods(t *testing.T) {
 		t.Errorf("the second page does not follow the first")
 	}
 	c.fails("task.list", `{"state":["nope"]}`, "invalid", -32602)
+	c.fails("task.list", `{"kind":["a.b"`+strings.Repeat(`,"a.b"`, 1000)+`]}`, "invalid", -32602)
 	c.fails("task.list", `{"limit":1001}`, "invalid", -32602)
 	c.fails("task.list", `{"limit":0}`, "invalid", -32602)
 	c.fails("task.list", `{"cursor":"garbage!"}`, "bad_cursor", -32010)
