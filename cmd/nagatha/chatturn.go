@@ -200,6 +200,7 @@ func (t *turn) activity(d eventData) {
 		Target  string          `json:"target"`
 		Args    json.RawMessage `json:"arguments"`
 		Result  json.RawMessage `json:"result"`
+		Session string          `json:"session"`
 		IsError bool            `json:"is_error"`
 	}
 	_ = json.Unmarshal(d.Attrs, &a) // of another form: a plain line
@@ -208,6 +209,8 @@ func (t *turn) activity(d eventData) {
 		tool = a.Tool
 	}
 	switch {
+	case a.Type == "session": // without an end that goes well nothing else says it
+		t.session = a.Session
 	case a.Type == "tool.start":
 		t.aside(dim, "→ %s %s", tool, shorten(value(a.Args), 200))
 	case a.Type == "tool.result" && a.IsError:

@@ -136,6 +136,7 @@ func stubChat(ctx context.Context, host sdk.Host, in stubTurn) (any, error) {
 		say(text)
 		return answer(text)
 	case "wait":
+		host.Log(slog.LevelInfo, "a new session", "type", "session", "session", "ses_new")
 		say("thinking")
 		<-ctx.Done()
 		return nil, ctx.Err()

@@ -14,8 +14,8 @@ import (
 
 // The context: what the model is told. It is chronological, and no longer than the
 // model's window. When it grows beyond, old results of tools are left out first, then
-// the turns before this one are replaced by a summary. Both change only what is sent:
-// the messages stay as they are.
+// the turns before this one are replaced by a summary, and at last new results are cut.
+// All change only what is sent: the messages stay as they are.
 
 // fullness is the part of the window beyond which the context is shortened, and
 // spare the part that what is kept word for word may have then.
@@ -42,9 +42,14 @@ func (t *turn) compose(ctx context.Context, shorter bool) (Request, error) {
 	if req = t.request(); t.estimate(req) <= limit {
 		return req, nil
 	}
-	if err := t.summarizeHistory(ctx, min(int(float64(t.inputBudget())*spare), limit/2)); err != nil {
+	room := limit - t.estimate(req) // beside what every request has
+	for i := range t.history {
+		room += int(float64(t.history[i].bytes()) * t.tokensPerByte())
+	}
+	if err := t.summarizeHistory(ctx, max(0, min(int(float64(t.inputBudget())*spare), room/2))); err != nil {
 		return req, err
 	}
+	t.cutFresh(limit)
 	return t.request(), nil
 }
 
@@ -139,10 +144,7 @@ const keptOfResult = 200
 // elide shortens results of tools in what is sent, oldest first and never those that
 // the model has not seen yet, until the context is short enough.
 func (t *turn) elide(limit int) {
-	fresh := len(t.added)
-	for fresh > 0 && t.added[fresh-1].Role == "tool" {
-		fresh--
-	}
+	fresh := t.fresh()
 	over := t.estimate(t.request()) - limit
 	t.told = nil
 	for _, list := range [][]message{t.history, t.added[:fresh]} {
@@ -160,6 +162,46 @@ func (t *turn) elide(limit int) {
 		}
 	}
 }
+
+// fresh is where in what the turn has added the results begin that the model has not
+// seen yet.
+func (t *turn) fresh() int {
+	n := len(t.added)
+	for n > 0 && t.added[n-1].Role == "tool" {
+		n--
+	}
+	return n
+}
+
+// cutFresh cuts the longest of those results, all to one length, until the context is
+// short enough.
+func (t *turn) cutFresh(limit int) {
+	results := t.added[t.fresh():]
+	over := int(float64(t.estimate(t.request())-limit) / t.tokensPerByte())
+	if over <= 0 || len(results) == 0 {
+		return
+	}
+	sizes := make([]int, len(results))
+	for i := range results {
+		sizes[i] = results[i].size()
+	}
+	slices.SortFunc(sizes, func(a, b int) int { return b - a })
+	length, sum := 0, 0 // what the first k are cut to, and have now
+	for k, size := range sizes {
+		if sum += size; k+1 == len(sizes) || (sum-over)/(k+1) >= sizes[k+1] {
+			length = (sum-over)/(k+1) - cutNote
+			break
+		}
+	}
+	for i := range results {
+		if m := &results[i]; m.size() > length+cutNote {
+			m.Text = cut(m.Text, max(length, keptOfResult), "")
+		}
+	}
+}
+
+// cutNote is about how many bytes say that something was cut.
+const cutNote = 80
 
 // prepare finds out what the model may use and know: the tools, what is remembered,
 // what was said.

@@ -48,6 +48,60 @@ func TestContextLengthError(t *testing.T) {
 	}
 }
 
+// TestFreshResults: results that the model has not seen yet are cut where they do not
+// fit into the window together, each visibly; small ones and the originals stay whole.
+func TestFreshResults(t *testing.T) {
+	w := setup(t, `{"context_window":8000,"max_output_tokens":1000}`)
+	w.echoes("demo.echo")
+	var list []ToolCall
+	for i := range 10 {
+		list = append(list, toolOf(fmt.Sprint("c", i), "demo_echo", fmt.Sprintf(`{"n":%d}`, i)))
+	}
+	w.answers["demo.echo"] = func(p json.RawMessage) (any, *sdk.Error) {
+		if string(p) == `{"n":3}` {
+			return "short", nil
+		}
+		return strings.Repeat("é", 4000), nil
+	}
+	w.model.say = script(list, "read them")
+	w.chat("s", "read all")
+	req := w.model.last()
+	paired(t, req)
+	if got, most := requestBytes(req), 7000*8/10*4; got > most || got < most*9/10 {
+		t.Errorf("told %d bytes, want at most %d, and nearly those", got, most)
+	}
+	for i, m := range req.Messages[2:] {
+		if whole := m.Text == `"short"`; whole != (i == 3) || !whole && !strings.Contains(m.Text, "[cut here: these are the first") {
+			t.Errorf("result %d: …%q", i, m.Text[max(0, len(m.Text)-80):])
+		}
+	}
+	if kept := w.kept("s"); len(kept) != 13 || !strings.Contains(kept[2], strings.Repeat("é", 4000)) {
+		t.Errorf("the originals: %.200q", kept)
+	}
+}
+
+// TestShortenedToTheLimit: what is kept word for word leaves room for what every
+// request has, such as the descriptions of tools.
+func TestShortenedToTheLimit(t *testing.T) {
+	w := setup(t, `{"context_window":8000,"max_output_tokens":1000}`)
+	w.offer("demo.echo", sdk.KindInfo{Tool: true, PayloadSchema: json.RawMessage(`{"type":"object","properties":{"x":{"type":"string","description":"` +
+		strings.Repeat("d", 18000) + `"}}}`)}, nil)
+	w.model.say = func(_ int, req Request, on func(Delta)) (Reply, error) {
+		if req.System == summaryPrompt {
+			return text("in short", on)
+		}
+		r, err := text("ok", on)
+		r.Usage = nil // nothing is learnt
+		return r, err
+	}
+	for i := range 8 {
+		w.chat("s", fmt.Sprint(i, strings.Repeat(" word", 300)))
+		if got, most := requestBytes(w.model.last()), 7000*8/10*4; got > most {
+			t.Errorf("message %d: told %d bytes, want at most %d", i, got, most)
+		}
+	}
+}
+
 func TestSummarize(t *testing.T) {
 	w := setup(t, `{}`)
 	w.model.say = script("Hello Ada.", "Ada said hello.", "Hello again.")

@@ -127,6 +127,9 @@ func (a *agent) chat(ctx context.Context, host sdk.Host, in chatRequest) (chatRe
 	if err := t.lock(ctx); err != nil {
 		return chatResult{}, err
 	}
+	if t.in.Session == "" { // who cancels the turn gets no result, and may want to go on
+		t.activity(slog.LevelInfo, "a new session", "session", "session", t.sessionID())
+	}
 	mcp, memories, err := t.gather(ctx)
 	if err != nil {
 		return chatResult{}, err

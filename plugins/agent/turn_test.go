@@ -49,7 +49,11 @@ func TestTurn(t *testing.T) {
 func TestTurnWithoutSession(t *testing.T) {
 	w := setup(t, `{}`)
 	w.model.say = script("a", "b")
-	one, two := w.chat("", "x"), w.chat("", "y")
+	one := w.chat("", "x")
+	if lines := strings.Join(w.Lines(), "\n"); !strings.Contains(lines, "[type session session "+one["session"].(string)+"]") {
+		t.Errorf("whoever cancels the turn is not told its session:\n%s", lines)
+	}
+	two := w.chat("", "y")
 	if one["session"] == two["session"] || !strings.HasPrefix(one["session"].(string), "ses_") || !strings.HasPrefix(one["message_id"].(string), "msg_") {
 		t.Errorf("%v %v", one, two)
 	}
