@@ -199,7 +199,7 @@ func (t *tick) claimFresh(a *claimArg, table [][]any, seqs map[string]int64, now
 	return t.over("id_ TEXT, plugin_ TEXT, version_ TEXT", table,
 		`UPDATE tasks SET state = 'running', ready = 0, node = {1}, ends_by = deadline, attempt = 1, token = token + 1, started_at = {2},
 			plugin = r.plugin_, plugin_version = r.version_, reason = '', event_seq = event_seq + 1, version = version + 1
-		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND ready + 0 = 1
+		FROM r WHERE tasks.id = r.id_ AND ready + 0 = 1
 		RETURNING id, token, version, event_seq`,
 		func(r Row) error {
 			var id string
@@ -232,7 +232,7 @@ func (t *tick) claimOthers(a *claimArg, table [][]any, seqs map[string]int64, no
 			progress       = CASE WHEN state || '' = 'waiting' OR replay = 1 THEN progress ELSE NULL END,
 			replay         = CASE WHEN state || '' = 'waiting' THEN {3} ELSE replay END,
 			reason = '', line = priority, event_seq = event_seq + 1, version = version + 1
-		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND ready + 0 = 1 AND node IN ('', {1})
+		FROM r WHERE tasks.id = r.id_ AND ready + 0 = 1 AND node IN ('', {1})
 		RETURNING `+taskColumns+`, token, hops, traceparent, event_seq, replay`,
 		func(r Row) error {
 			var c runtime.Claimed

@@ -73,9 +73,6 @@ var postgres = &dialect{
 	words: func(words []string) string { return `'` + strings.Join(words, `' | '`) + `'` },
 }
 
-// match joins a column with one of r's, each of whose rows is found by index.
-func (d *dialect) match(column, of string) string { return column + ` = r.` + of }
-
 // piece is how many of n rows the next statement takes.
 func (d *dialect) piece(n int) int {
 	for _, p := range d.pieces {

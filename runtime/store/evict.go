@@ -40,7 +40,7 @@ func (t *tick) evict(a *evictArg) error {
 			event_seq = event_seq + ready,
 			state     = CASE WHEN ready = 1 THEN 'queued' ELSE state END,
 			version   = version + 1
-		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND token = r.token_ AND state || '' = 'waiting' AND node || '' <> ''
+		FROM r WHERE tasks.id = r.id_ AND token = r.token_ AND state || '' = 'waiting' AND node || '' <> ''
 		RETURNING `+taskColumns+`, event_seq`,
 		func(r Row) error {
 			var k sdk.Task

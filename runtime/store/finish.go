@@ -128,7 +128,7 @@ func (t *tick) wave(all []*attemptWrite) error {
 	}
 	// The checks of id and token are the fence; the caps hold only for events
 	// before the end, which itself is exempt.
-	fenced := `FROM r WHERE ` + t.dialect.match(`tasks.id`, `id_`) + ` AND token = r.token_ AND node || '' <> ''
+	fenced := `FROM r WHERE tasks.id = r.id_ AND token = r.token_ AND node || '' <> ''
 			AND (r.n = 0 OR event_seq + r.n <= {2} AND event_bytes + r.bytes <= {3})
 		RETURNING id, kind, queue, state, life, attempt, reason, run_at, deadline, parent, concurrency_key, event_seq, cancel, dependents, waits`
 	// Most attempts simply complete, and every column costs them time.
@@ -241,7 +241,7 @@ func (t *tick) attemptEvents(w *attemptWrite, k *sdk.Task, seq int64, cancelled 
 		return nil
 	}
 	var data any
-	typ := ""
+	var typ string
 	switch {
 	case k.State == sdk.StateCancelled:
 		typ, data = sdk.EventCancelled, map[string]any{"reason": k.Reason}

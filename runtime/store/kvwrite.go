@@ -294,7 +294,7 @@ func (t *tick) storeData(rows map[place]*datum) error {
 		return errAgain // another node inserted one of them since they were read
 	}
 	err = t.over(columns+", id_ BIGINT", changed, `UPDATE data SET value = r.value_, text = r.text_, version = r.version_,
-		created_at = r.created_, updated_at = r.updated_, expires_at = r.expires_ FROM r WHERE `+t.dialect.match(`data.id`, `id_`), nil)
+		created_at = r.created_, updated_at = r.updated_, expires_at = r.expires_ FROM r WHERE `+`data.id = r.id_`, nil)
 	if err != nil {
 		return err
 	}
@@ -315,7 +315,7 @@ func (t *tick) passing(args []*dataArg) (map[runtime.Fence]bool, error) {
 		}
 	}
 	err := t.over("id_ TEXT, token_ BIGINT", table, `SELECT tasks.id, tasks.token FROM r CROSS JOIN tasks
-		WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND tasks.token = r.token_ AND tasks.node || '' <> ''`, func(r Row) error {
+		WHERE tasks.id = r.id_ AND tasks.token = r.token_ AND tasks.node || '' <> ''`, func(r Row) error {
 		var f runtime.Fence
 		err := r.Scan(&f.Task, &f.Token)
 		pass[f] = true

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -39,10 +40,10 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	return err
 }
 
-// dsn names the file. database/sql gives a connection to one goroutine at a time, so
+// dsn names the file, as a URL: its path may have any character. database/sql gives a connection to one goroutine at a time, so
 // SQLite's own mutex would guard nothing.
 func dsn(path, options string) string {
-	return "file:" + path + "?_busy_timeout=10000&_mutex=no&" + options
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_busy_timeout=10000&_mutex=no&" + options
 }
 
 // Check says whether this program was built with what the embedded store needs.

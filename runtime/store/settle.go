@@ -71,7 +71,7 @@ func (t *tick) answerEnds(set []ended) error {
 	woken := map[string]int{}
 	err := t.over(`id_ TEXT, answer_ TEXT`, table,
 		`UPDATE operations SET answered = {1}, answer = r.answer_ FROM r
-		WHERE `+t.dialect.match(`operations.child`, `id_`)+` AND child <> '' AND answered = 0 RETURNING task, waiting`,
+		WHERE operations.child = r.id_ AND child <> '' AND answered = 0 RETURNING task, waiting`,
 		func(r Row) error { return countWaiting(r, woken) }, int64(max(t.now, 1)))
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (t *tick) wake(woken map[string]int) error {
 			event_seq = event_seq + CASE WHEN `+gone+` THEN 1 ELSE 0 END,
 			state     = CASE WHEN `+gone+` THEN 'queued' ELSE state END,
 			version   = version + 1
-		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND waits >= r.n
+		FROM r WHERE tasks.id = r.id_ AND waits >= r.n
 		RETURNING `+taskColumns+`, event_seq, ready, token, node`,
 		func(r Row) error {
 			var k sdk.Task
@@ -178,7 +178,7 @@ func (t *tick) unhold(held [][]any) error {
 			reason    = CASE WHEN held = 1 THEN '' ELSE reason END,
 			event_seq = event_seq + CASE WHEN `+free+` THEN 1 ELSE 0 END,
 			held      = held - 1, version = version + 1
-		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND state || '' = 'scheduled' AND held > 0
+		FROM r WHERE tasks.id = r.id_ AND state || '' = 'scheduled' AND held > 0
 		RETURNING `+taskColumns+`, event_seq, held`,
 		func(r Row) error {
 			var k sdk.Task
@@ -209,7 +209,7 @@ func (t *tick) failHeld(held [][]any, needs *ended) error {
 	}
 	return t.over(`id_ TEXT`, held, `UPDATE tasks SET state = 'failed', error = {1}, reason = '', held = 0, ready = 0, finished_at = {2},
 			event_seq = event_seq + 1, version = version + 1
-		FROM r WHERE `+t.dialect.match(`tasks.id`, `id_`)+` AND state || '' = 'scheduled' AND held > 0
+		FROM r WHERE tasks.id = r.id_ AND state || '' = 'scheduled' AND held > 0
 		RETURNING `+taskColumns+`, event_seq, dependents`,
 		func(r Row) error {
 			var k sdk.Task

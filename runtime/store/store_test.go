@@ -3,9 +3,12 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/runtime/store"
@@ -49,6 +52,31 @@ func TestPostgres(t *testing.T) {
 		cfg.URL = storetest.Postgres(t)
 		return open(t, cfg)
 	})
+}
+
+// What others changed at every try may well succeed later, and its caller is told so.
+func TestAlwaysInTheWay(t *testing.T) {
+	tries := 0
+	s := open(t, store.Config{URL: storetest.Postgres(t), Verbs: map[string]func(store.Tx, []any) error{
+		"lose": func(store.Tx, []any) error { tries++; return &pgconn.PgError{Code: "40P01"} }}})
+	if err := s.Write(t.Context(), "lose", nil); sdk.CodeOf(err) != sdk.CodeUnavailable {
+		t.Errorf("got %v", err)
+	}
+	if tries < 2 {
+		t.Errorf("%d tries", tries)
+	}
+}
+
+// A path is taken as it is, whatever would mean something in a URL.
+func TestPath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a#b?c=d%20", "nagatha.db")
+	s := open(t, store.Config{Path: path})
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	if err := s.Backup(t.Context(), path+".copy"); err != nil {
+		t.Error(err)
+	}
 }
 
 // Two nodes see the same ticks; each fires once.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -63,7 +65,7 @@ func (t *tick) submit(args []*submitArg) error {
 			all = append(all, n)
 		}
 	}
-	if err := t.mark(all, marks); err != nil {
+	if err := t.mark(marks); err != nil {
 		return err
 	}
 	if err := t.insert(all); err != nil {
@@ -85,13 +87,13 @@ func (t *tick) submit(args []*submitArg) error {
 }
 
 // mark writes delivery marks and answers those that were there already.
-func (t *tick) mark(all []*newcomer, marks map[string]*newcomer) error {
+func (t *tick) mark(marks map[string]*newcomer) error {
 	if len(marks) == 0 {
 		return nil
 	}
 	table := make([][]any, 0, len(marks))
-	for m, n := range marks {
-		table = append(table, []any{m, n.Task.ID, int64(t.now)})
+	for _, m := range slices.Sorted(maps.Keys(marks)) { // nodes lock in the same order
+		table = append(table, []any{m, marks[m].Task.ID, int64(t.now)})
 	}
 	fresh := map[string]bool{}
 	err := t.over("mark TEXT, task TEXT, created BIGINT", table, `INSERT INTO deliveries (mark, task, created)

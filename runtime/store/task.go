@@ -151,12 +151,18 @@ func (s *Store) where(f runtime.TaskFilter) (w where, err error) {
 		w.add(s.dialect.label(w.arg(k), w.arg(v)))
 	}
 	if f.Query != "" {
-		like := w.arg("%" + likePrefix(strings.ToLower(f.Query)))
-		var any []string
-		for _, column := range []string{"id", "kind", "error", "labels"} {
-			any = append(any, `lower(`+column+`) LIKE `+like+` ESCAPE '\'`)
+		// Errors and labels are JSON, so it is looked for as it stands there. Both sides
+		// lose their case in the database: SQLite knows of ASCII's alone.
+		text, err := json.Marshal(f.Query)
+		if err != nil {
+			return w, err
 		}
-		w.add(`(` + strings.Join(any, ` OR `) + `)`)
+		like := `lower(` + w.arg("%"+likePrefix(string(text[1:len(text)-1]))) + `)`
+		var terms []string
+		for _, column := range []string{"id", "kind", "error", "labels"} {
+			terms = append(terms, `lower(`+column+`) LIKE `+like+` ESCAPE '\'`)
+		}
+		w.add(`(` + strings.Join(terms, ` OR `) + `)`)
 	}
 	return w, nil
 }

@@ -178,6 +178,10 @@ func (s *Store) run(set []*request) {
 			s.run(set[len(set)/2:])
 			return
 		}
+		if s.trouble(err) == tryAgain {
+			s.cfg.Logger.Warn("a write stood in other runtimes' way too often", "error", err)
+			err = sdk.Errorf(sdk.CodeUnavailable, "others changed the same at every try; try again")
+		}
 		if sdk.CodeOf(err) == "" {
 			s.cfg.Logger.Error("a write failed", "error", err)
 			err = sdk.Errorf(sdk.CodeInternal, "store: %v", err)

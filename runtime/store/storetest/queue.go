@@ -172,6 +172,9 @@ func testList(t *testing.T, open Open) {
 	for i := range 25 {
 		n := f.newTask([]string{"mcp.a", "mcp.b", "demo.x"}[i%3])
 		n.Task.Labels = map[string]string{"i": fmt.Sprint(i % 5), "odd_100%": "x"}
+		if i == 7 {
+			n.Task.Labels["said"] = `ÄRGER "<1>"`
+		}
 		if i%2 == 0 {
 			n.Task.Queue = "slow"
 		}
@@ -214,6 +217,8 @@ func testList(t *testing.T, open Open) {
 		"no state":    {runtime.TaskFilter{States: []sdk.State{sdk.StateFailed}}, 0},
 		"query":       {runtime.TaskFilter{Query: "mcp.b"}, 8},
 		"query id":    {runtime.TaskFilter{Query: "000007"}, 1},
+		"query label": {runtime.TaskFilter{Query: `ÄRGER "<1>"`}, 1},
+		"query case":  {runtime.TaskFilter{Query: `rger "<1>"`}, 1},
 		"wildcard":    {runtime.TaskFilter{Query: "%mcp%"}, 0},
 		"wildcard _":  {runtime.TaskFilter{Query: "mcp_b"}, 0},
 		"wild kind":   {runtime.TaskFilter{Kinds: []string{"%*"}}, 0},
