@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -142,9 +141,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-	defer cancel()
-	if err := s.rt.Ready(ctx); err != nil {
+	if err := s.rt.Ready(r.Context()); err != nil {
 		s.log.Warn("not ready", "error", err)
 		sayStatus(w, http.StatusServiceUnavailable, "not ready")
 		return

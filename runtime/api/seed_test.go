@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -161,6 +162,20 @@ func TestSeedSystemAtFirst(t *testing.T) {
 	w := seeded(t)
 	s := w.seed("GET", "/api/system-status/", "", 200)
 	if m := s["additional_metrics"].(map[string]any); s["mcp_servers_connected"] != 2.0 || s["total_tools_available"] != 17.0 || m["mcp_checked_at"] == nil {
+		t.Errorf("%v", s)
+	}
+}
+
+// Who does not wait for the answer does not spoil that of the next.
+func TestSeedSystemIsShared(t *testing.T) {
+	w := seeded(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	req := httptest.NewRequestWithContext(ctx, "GET", "http://localhost:0/api/system-status/", nil)
+	req.Header.Set("Authorization", "Bearer "+token)
+	w.srv.Handler().ServeHTTP(httptest.NewRecorder(), req)
+	s := w.seed("GET", "/api/system-status/", "", 200)
+	if m := s["additional_metrics"].(map[string]any); s["system_health"] != "degraded" || len(m["problems"].([]any)) != 1 {
 		t.Errorf("%v", s)
 	}
 }

@@ -39,7 +39,7 @@ func (s *Server) seedSystem(ctx context.Context, _ *http.Request) (any, error) {
 	if !c.at.IsZero() && time.Since(c.at) < seedAge {
 		return c.report, nil
 	}
-	c.report = s.seedLook(ctx)
+	c.report = s.seedLook(context.WithoutCancel(ctx)) // it is for others too, who wait longer than this one
 	c.at = time.Now()
 	return c.report, nil
 }

@@ -175,13 +175,13 @@ func (h *Host) Reload(ctx context.Context, name string) error {
 	return h.tell(ctx, name, orderReload)
 }
 
-// Enable loads a plugin that is disabled; Disable takes one out of service until it
-// is enabled or the runtime starts again. Doing it twice is no error.
+// Enable loads a plugin that is disabled. Doing it twice is no error.
 func (h *Host) Enable(ctx context.Context, name string) error {
 	return h.tell(ctx, name, orderEnable)
 }
 
-// Disable: see Enable.
+// Disable takes a plugin out of service until it is enabled or the runtime starts
+// again. Doing it twice is no error.
 func (h *Host) Disable(ctx context.Context, name string) error {
 	return h.tell(ctx, name, orderDisable)
 }

@@ -25,6 +25,7 @@ type plugin struct {
 	spoken share // of its events between tasks, over all its lives
 
 	orders chan order
+	over   chan struct{} // closed when nobody takes orders any more
 
 	mu       sync.Mutex
 	state    string
@@ -43,7 +44,7 @@ func newPlugin(h *Host, cfg Plugin) *plugin {
 		state = sdk.PluginDisabled
 	}
 	return &plugin{host: h, cfg: cfg, log: h.log.With("plugin", cfg.Name),
-		orders: make(chan order), state: state}
+		orders: make(chan order), over: make(chan struct{}), state: state}
 }
 
 // stopGrace is how long a plugin may take to end when asked.
@@ -55,6 +56,7 @@ func (p *plugin) supervise(ctx context.Context, settled func()) {
 	defer settled()
 	defer p.old.Wait()
 	defer func() { p.retire(p.current) }()
+	defer close(p.over)
 
 	var back backoff
 	var again <-chan time.Time
@@ -238,6 +240,8 @@ func (p *plugin) tell(ctx context.Context, what string) error {
 	o := order{what, make(chan error, 1)}
 	select {
 	case p.orders <- o:
+	case <-p.over:
+		return sdk.Errorf(sdk.CodeUnavailable, "the runtime is shutting down")
 	case <-ctx.Done():
 		return ctx.Err()
 	}

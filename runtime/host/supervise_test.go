@@ -73,6 +73,7 @@ type station struct {
 	version string // path of the file
 	ready   chan sdk.Plugin
 	gone    chan string
+	stop    func() // ends the Host, and waits
 	log     *safeBuffer
 }
 
@@ -125,14 +126,24 @@ func newStation(t *testing.T, edit func(*host.Config)) *station {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.host.Run(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(s.stop)
 	<-s.host.Loaded()
 	return s
+}
+
+// An order that comes when the Host has ended is refused: whoever gave it does not wait.
+func TestOrderAfterTheEnd(t *testing.T) {
+	s := newStation(t, nil)
+	s.stop()
+	if err := s.host.Reload(context.Background(), "test"); sdk.CodeOf(err) != sdk.CodeUnavailable {
+		t.Errorf("got %v", err)
+	}
 }
 
 func (s *station) write(version string) {
