@@ -45,7 +45,8 @@ func (a *attempt) awaitAnswer(ctx context.Context, q sdk.AwaitRequest) (sdk.Awai
 		reply.Outcome = &sdk.Outcome{}
 		return reply, json.Unmarshal(ops[0].Answer, reply.Outcome)
 	}
-	return reply, json.Unmarshal(ops[0].Answer, &reply)
+	err = json.Unmarshal(ops[0].Answer, &reply)
+	return reply, err
 }
 
 func isTimeout(answer json.RawMessage) bool {
@@ -91,7 +92,8 @@ func (a *attempt) approve(ctx context.Context, q sdk.ApproveRequest) (sdk.Decisi
 	if err != nil {
 		return d, err
 	}
-	return d, json.Unmarshal(ops[0].Answer, &d)
+	err = json.Unmarshal(ops[0].Answer, &d)
+	return d, err
 }
 
 // digest stands for exactly this question of this attempt's task.

@@ -361,12 +361,14 @@ func (r *Runtime) configured(kept map[string]Schedule, in sdk.Schedule) (s Sched
 	s, known := kept[in.ID]
 	if !known {
 		s = Schedule{Schedule: in, Owner: configOwner, Since: now}
-		return s, true, s.begin(now)
+		err := s.begin(now)
+		return s, true, err
 	}
 	if sameDefinition(&s.Schedule, &in) {
 		return s, false, nil
 	}
-	return s, true, s.replace(in, now)
+	err = s.replace(in, now)
+	return s, true, err
 }
 
 func sameDefinition(a, b *sdk.Schedule) bool {

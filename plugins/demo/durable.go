@@ -92,7 +92,8 @@ func counted(ctx context.Context, host sdk.Host, task, step string) (n int, vers
 	if err != nil || item == nil {
 		return 0, 0, err
 	}
-	return n, item.Version, json.Unmarshal(item.Value, &n)
+	err = json.Unmarshal(item.Value, &n)
+	return n, item.Version, err
 }
 
 func counterKey(task, step string) string { return "steps/" + task + "/" + step }
