@@ -86,7 +86,7 @@ func take(ctx context.Context, o options, base, name string) (Turn, error) {
 	own := (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	t.Cores = own / t.Seconds
 	t.Foreign = max(0, (busyTime()-busy).Seconds()-own) / t.Seconds
-	err := json.Unmarshal(out.Bytes(), &t.Figures)
+	err = json.Unmarshal(out.Bytes(), &t.Figures)
 	return t, err
 }
 
