@@ -47,6 +47,8 @@ type callResult struct {
 	IsError bool     `json:"is_error"`
 	Task    string   `json:"task,omitempty"`
 	At      sdk.Time `json:"at"`
+
+	of int // how much text there was, where the task's result is not all of it
 }
 
 // maxParallel is how many calls of a turn are made at once.
@@ -157,7 +159,7 @@ func (t *turn) call(ctx context.Context, id string, n int, c toolCall, p plan) (
 	}
 	return sdk.Step(ctx, t.host, "result "+id, func(ctx context.Context) (callResult, error) {
 		res.At = sdk.Now()
-		res.Text = cut(res.Text, t.ToolResultBytes, res.Task)
+		res.Text = res.cut(t.ToolResultBytes)
 		_, shown := brief(res.Text, 4000)
 		t.activity(slog.LevelInfo, "tool result", "tool.result", "call", c.ID, "tool", c.Name, "target", p.Target, "result", shown, "is_error", res.IsError, "task", res.Task)
 		m := t.resultMessage(n, c, p, res)
@@ -268,6 +270,7 @@ func (t *turn) toldOf(o sdk.Outcome) callResult {
 		Content    []contentBlock  `json:"content"`
 		Structured json.RawMessage `json:"structured"`
 		IsError    *bool           `json:"is_error"`
+		TextBytes  int             `json:"text_bytes"`
 	}
 	if json.Unmarshal(o.Result, &called) != nil || called.IsError == nil { // not of an MCP tool
 		var b bytes.Buffer
@@ -277,7 +280,7 @@ func (t *turn) toldOf(o sdk.Outcome) callResult {
 		res.Text = b.String()
 		return res
 	}
-	res.IsError = *called.IsError
+	res.IsError, res.of = *called.IsError, called.TextBytes
 	var parts []string
 	for _, c := range called.Content {
 		parts = append(parts, c.text())
@@ -290,6 +293,14 @@ func (t *turn) toldOf(o sdk.Outcome) callResult {
 		res.Text = "[the tool said nothing]"
 	}
 	return res
+}
+
+// cut is at most n bytes of the text.
+func (r *callResult) cut(n int) string {
+	if r.of > 0 {
+		return cutOf(r.Text, n, r.of, "")
+	}
+	return cut(r.Text, n, r.Task)
 }
 
 // contentBlock is a part of what an MCP tool says.

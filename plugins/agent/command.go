@@ -235,7 +235,7 @@ func (t *turn) callTool(ctx context.Context, rest string) (string, error) {
 	if res.IsError {
 		return "", sdk.Permanent(errors.New(clip(res.Text, 4000)))
 	}
-	return cut(res.Text, 32<<10, res.Task), nil
+	return res.cut(32 << 10), nil
 }
 
 func (t *turn) oneCall(ctx context.Context, c toolCall, p plan) (callResult, error) {

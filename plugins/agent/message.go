@@ -290,12 +290,14 @@ func clip(s string, n int) string {
 
 // cut shortens what a tool said, visibly: the model must not take a part for the
 // whole.
-func cut(s string, n int, where string) string {
-	if len(s) <= n {
+func cut(s string, n int, where string) string { return cutOf(s, n, len(s), where) }
+
+// cutOf is cut of a text that is itself the beginning of one of total bytes.
+func cutOf(s string, n, total int, where string) string {
+	if total <= n {
 		return s
 	}
-	total := len(s)
-	for n > 0 && !utf8.RuneStart(s[n]) {
+	for n = min(n, len(s)); n > 0 && n < len(s) && !utf8.RuneStart(s[n]); {
 		n--
 	}
 	if where != "" {

@@ -184,7 +184,7 @@ func TestMCPTools(t *testing.T) {
 		})
 	w.model.say = script(toolOf("c1", "web_get", `{"session":"mine"}`), "done")
 	w.chat("s", "go")
-	if p := string(w.ran[1].Payload); p != `{"arguments":{"session":"mine"},"server":"web","tool":"get"}` {
+	if p := string(w.ran[1].Payload); p != `{"arguments":{"session":"mine"},"cut":true,"server":"web","tool":"get"}` {
 		t.Errorf("payload %s", p)
 	}
 	res := w.model.last().Messages[2]
@@ -201,6 +201,19 @@ func TestResultIsCutVisibly(t *testing.T) {
 	res := w.model.last().Messages[2].Text
 	if len(res) > 1200 || !strings.Contains(res, "of 10002 bytes") || !strings.Contains(res, "tsk_child") {
 		t.Errorf("%d bytes: …%s", len(res), res[len(res)-150:])
+	}
+
+	// What plugin mcp has cut already is not called all of it, even if it is short.
+	for _, got := range []int{3000, 500} {
+		w = setup(t, `{"tool_result_bytes":1000}`)
+		w.mcp(`[{"server":"files","name":"read","annotations":{"read_only":true}}]`, func(json.RawMessage) (any, *sdk.Error) {
+			return json.RawMessage(`{"content":[{"type":"text","text":"` + strings.Repeat("a", got) + `"}],"is_error":false,"text_bytes":5000000}`), nil
+		})
+		w.model.say = script(toolOf("c1", "files_read", `{}`), "done")
+		w.chat("s", "go")
+		if res := w.model.last().Messages[2].Text; !strings.HasSuffix(res, fmt.Sprintf("a\n[cut here: these are the first %d of 5000000 bytes]", min(got, 1000))) {
+			t.Errorf("%d bytes: …%s", len(res), res[len(res)-100:])
+		}
 	}
 }
 

@@ -186,7 +186,7 @@ func hideSession(plugin string, schema json.RawMessage) (json.RawMessage, sessio
 // payload is the payload of the task that makes a call.
 func (one *tool) payload(arguments json.RawMessage, session string) (json.RawMessage, error) {
 	if one.server != "" {
-		return json.Marshal(map[string]any{"server": one.server, "tool": one.mcp, "arguments": arguments})
+		return json.Marshal(map[string]any{"server": one.server, "tool": one.mcp, "arguments": arguments, "cut": true})
 	}
 	if one.session == sessionNone && !one.source {
 		return arguments, nil

@@ -17,6 +17,7 @@ type callResult struct {
 	Content    json.RawMessage `json:"content"`
 	Structured any             `json:"structured,omitempty"`
 	IsError    bool            `json:"is_error"`
+	TextBytes  int             `json:"text_bytes,omitempty"` // before it was cut; 0: it was not
 }
 
 // call is the kind mcp.call_tool.
@@ -25,6 +26,7 @@ func (p *pool) call(ctx context.Context, host sdk.Host, in struct {
 	Tool      string          `json:"tool"`
 	Arguments json.RawMessage `json:"arguments"`
 	Timeout   sdk.Duration    `json:"timeout"`
+	Cut       bool            `json:"cut"`
 }) (any, error) {
 	s, err := p.find(in.Server)
 	if err != nil {
@@ -51,10 +53,18 @@ func (p *pool) call(ctx context.Context, host sdk.Host, in struct {
 	if err := p.usable(ctx, host, t); err != nil {
 		return nil, err
 	}
-	return s.call(ctx, host, in.Tool, in.Arguments, max(timeout-time.Since(begun), time.Millisecond))
+	r, err := s.call(ctx, host, in.Tool, in.Arguments, max(timeout-time.Since(begun), time.Millisecond))
+	if err != nil {
+		return nil, err
+	}
+	out, err := newResult(r, in.Cut)
+	if err != nil {
+		return nil, s.unavailable("tool %s: its content cannot be read: %v", in.Tool, err)
+	}
+	return fits(s.name, "tool "+in.Tool+" returned", out)
 }
 
-func (s *server) call(ctx context.Context, host sdk.Host, tool string, arguments json.RawMessage, timeout time.Duration) (any, error) {
+func (s *server) call(ctx context.Context, host sdk.Host, tool string, arguments json.RawMessage, timeout time.Duration) (*mcp.CallToolResult, error) {
 	params := &mcp.CallToolParams{Name: tool}
 	if len(arguments) > 0 {
 		params.Arguments = arguments
@@ -71,15 +81,7 @@ func (s *server) call(ctx context.Context, host sdk.Host, tool string, arguments
 		return nil, err
 	}
 	f.settle(ctx)
-	content, err := json.Marshal(r.Content)
-	if err != nil {
-		return nil, s.unavailable("tool %s: its content cannot be read: %v", tool, err)
-	}
-	if r.Content == nil {
-		content = json.RawMessage("[]")
-	}
-	out := callResult{content, r.StructuredContent, r.IsError}
-	return fits(s.name, "tool "+tool+" returned", out)
+	return r, nil
 }
 
 // fits refuses what is larger than a result may be.

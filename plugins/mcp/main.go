@@ -79,8 +79,10 @@ func callInfo() sdk.HandlerInfo {
 	info := kind("call_tool", "Calls a tool. The server's progress becomes the task's.",
 		`"required":["server","tool"],"properties":{
 			"server":{"type":"string"},"tool":{"type":"string"},"arguments":{"type":"object"},
-			"timeout":{"type":"string","description":"such as 30s; default: the server's call_timeout"}}`,
-		`{"type":"object","required":["content","is_error"],"properties":{"content":{"type":"array"},"structured":{},"is_error":{"type":"boolean"}}}`,
+			"timeout":{"type":"string","description":"such as 30s; default: the server's call_timeout"},
+			"cut":{"type":"boolean","description":"a result that is too large is cut, and not refused"}}`,
+		`{"type":"object","required":["content","is_error"],"properties":{"content":{"type":"array"},"structured":{},"is_error":{"type":"boolean"},
+			"text_bytes":{"type":"integer","description":"the text is cut, and was so long"}}}`,
 		`{"server":"everything","tool":"echo","arguments":{"message":"hello"}}`)
 	// Whether to call again is for the caller to say: a tool may have effects.
 	info.MaxAttempts = 1

@@ -301,6 +301,15 @@ func TestNoisyServer(t *testing.T) {
 	if wants(t, err, sdk.CodeLimitExceeded, "ask it for less"); sdk.AsError(err).Retryable {
 		t.Error("retryable")
 	}
+	// Who asks for it gets the beginning, and hears how much there was.
+	var part struct {
+		called
+		TextBytes int `json:"text_bytes"`
+	}
+	p.must("call_tool", `{"server":"noisy","tool":"big","timeout":"5m","cut":true}`, host, &part)
+	if n := len(part.text()); n < 200<<10 || n > maxResult || part.TextBytes != 17<<20 {
+		t.Errorf("%d of %d bytes", n, part.TextBytes)
+	}
 	if got := p.call("noisy", "empty", `{}`, host); got.Content == nil || len(got.Content) != 0 {
 		t.Errorf("a result of nothing: %+v", got)
 	}
