@@ -86,65 +86,6 @@ type TaskStore interface {
 	Recover(ctx context.Context, req RecoverRequest) (n int, err error)
 }
 
-// NodeStore is where the runtimes on one database see each other.
-type NodeStore interface {
-	// Shared reports whether there can be others.
-	Shared() bool
-
-	// Beat advances the node's counter; Leave forgets the node.
-	Beat(ctx context.Context, node NodeBeat) error
-	Leave(ctx context.Context, node string) error
-	Nodes(ctx context.Context) ([]NodeBeat, error)
-
-	// Held returns the attempts that run on a node, as the store knows them.
-	Held(ctx context.Context, node string) ([]Held, error)
-}
-
-// NodeBeat is a node with its counter.
-type NodeBeat struct {
-	ID      string
-	Beat    int64
-	Started sdk.Time
-	Running int // attempts
-}
-
-// Held is an attempt that a node should be running.
-type Held struct {
-	Fence
-	Cancelled, Force bool
-	Reason           string // of the cancel
-}
-
-// LogStore reads tasks and the log of events, and keeps them bounded.
-type LogStore interface {
-	Task(ctx context.Context, id string) (sdk.Task, error) // CodeNotFound
-	Tasks(ctx context.Context, f TaskFilter) (TaskPage, error)
-
-	// TaskIDs is the ids alone of what Tasks would return, at most f.Limit. The last
-	// one is the next page's cursor.
-	TaskIDs(ctx context.Context, f TaskFilter) ([]string, error)
-
-	// TaskEvents returns events of one task with Seq > after, in order.
-	TaskEvents(ctx context.Context, task string, after int64, limit int) ([]LogEntry, error)
-
-	// Log returns entries with Pos > after, in order.
-	Log(ctx context.Context, after int64, limit int) ([]LogEntry, error)
-
-	// Head says where the log stands.
-	Head(ctx context.Context) (Head, error)
-
-	// Counts counts tasks by state.
-	Counts(ctx context.Context) (map[sdk.State]int64, error)
-
-	// Prune deletes at most req.Limit ended tasks with their events, published
-	// events, delivery marks and expired data, and returns how many rows went.
-	Prune(ctx context.Context, req PruneRequest) (int, error)
-
-	// Backup writes a consistent copy of the database, with an epoch of its
-	// own, to a new file.
-	Backup(ctx context.Context, path string) error
-}
-
 // DataStore is plugin data and published events. A write that carries a Fence
 // is refused with [ErrFenced] once that attempt no longer counts.
 type DataStore interface {
@@ -234,54 +175,6 @@ type Submitted struct {
 	Err       *sdk.Error
 }
 
-// Offer is free slots that are not asked for yet. Its methods are called by the store's
-// writer, one after the other, and must be quick.
-type Offer interface {
-	// Free says which slots are free just now. After true, Take is called once.
-	Free() (ClaimRequest, bool)
-
-	// Take hands over what was claimed, once it is durable; it may be nothing.
-	Take(claimed []Claimed)
-}
-
-// ClaimRequest asks for tasks to run on Node.
-type ClaimRequest struct {
-	Node  string
-	Now   sdk.Time
-	Lanes []Lane
-
-	// Plugins is how many tasks each plugin can take, over the request as a
-	// whole; a plugin that is not named has no limit of its own.
-	Plugins map[string]int
-}
-
-// Lane is free slots: at most Limit tasks of Queue, and of each kind at most
-// its own number. A kind that is not named is not claimed. One kind may stand in
-// several lanes; Kinds' numbers then hold for the request as a whole.
-type Lane struct {
-	Queue string
-	Limit int
-	Kinds []KindSlots
-}
-
-// KindSlots is how many tasks of a kind may start, and what runs them.
-type KindSlots struct {
-	Kind          string
-	Limit         int
-	Plugin        string
-	PluginVersion string
-}
-
-// Claimed is a task with the token of its new attempt.
-type Claimed struct {
-	Task        sdk.Task
-	Token       int64
-	Hops        int
-	TraceParent string
-	Live        bool // the attempt is parked here and goes on, under its old token
-	Replay      bool // it is the last attempt, which begins again
-}
-
 // NewEvent is an event to append. Size counts towards the task's cap.
 type NewEvent struct {
 	Type string
@@ -340,62 +233,6 @@ type Cancelled struct {
 type Retried struct {
 	Task sdk.Task
 	Err  *sdk.Error
-}
-
-// RecoverRequest names the nodes whose attempts are lost.
-type RecoverRequest struct {
-	Now       sdk.Time
-	Self      string
-	Dead      []string
-	AllOthers bool
-}
-
-// TaskFilter selects tasks, newest first. Empty fields do not filter.
-type TaskFilter struct {
-	States   []sdk.State
-	Kinds    []string // exact, or a prefix such as "mcp.*"
-	Queue    string
-	Labels   []string // "k=v", all must match
-	Parent   string
-	Schedule string
-	Query    string // a substring of id, kind, error or label value
-	Limit    int    // 1…1,000
-	Cursor   string // from TaskPage.Next; text that is none: CodeBadCursor
-}
-
-// TaskPage is one page; Next is "" on the last.
-type TaskPage struct {
-	Tasks []sdk.Task
-	Next  string
-}
-
-// LogEntry is one row of the log: a task's event with its kind and queue, or a
-// published event.
-type LogEntry struct {
-	Pos   int64
-	Task  *sdk.TaskEvent
-	Kind  string
-	Queue string
-	Event *sdk.Event
-}
-
-// Head is where the log stands. Positions grow in the order of commits and
-// never repeat within an epoch; Pruned is the highest position that was ever
-// deleted.
-type Head struct {
-	Epoch  string
-	Pos    int64
-	Pruned int64
-}
-
-// PruneRequest says what is old: rows that ended, were published or were
-// delivered before the given times.
-type PruneRequest struct {
-	Now             sdk.Time
-	CompletedBefore sdk.Time // completed and cancelled
-	FailedBefore    sdk.Time
-	EventsBefore    sdk.Time // published events and delivery marks
-	Limit           int
 }
 
 // Commit says what a transaction of the store changed, so that readers can be
