@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -130,14 +131,7 @@ func newRow(m *message.Message) (row, error) {
 }
 
 // plain reports whether bytes can be stored as text.
-func plain(b []byte) bool {
-	for _, c := range b {
-		if c == 0 {
-			return false
-		}
-	}
-	return utf8.Valid(b)
-}
+func plain(b []byte) bool { return utf8.Valid(b) && !slices.Contains(b, 0) }
 
 func (r row) message() (*message.Message, error) {
 	payload := []byte(r.payload)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -28,7 +29,7 @@ func (a *attempt) awaitAnswer(ctx context.Context, q sdk.AwaitRequest) (sdk.Awai
 		op.Due = sdk.Now().Add(q.Timeout.Std())
 	}
 	if q.Name == "" {
-		q.Name = sdk.OpAwait + " " + firstNonZero(q.Signal, q.Task)
+		q.Name = sdk.OpAwait + " " + cmp.Or(q.Signal, q.Task)
 	}
 	if err := a.ops.name(&op, q.Name); err != nil {
 		return reply, err
@@ -75,7 +76,7 @@ func (a *attempt) approve(ctx context.Context, q sdk.ApproveRequest) (sdk.Decisi
 		return d, sdk.Invalid("timeout", "want more than 0s and at most 10 years")
 	}
 	op := Operation{Op: sdk.OpApprove}
-	if err := a.ops.name(&op, firstNonZero(q.Name, sdk.OpApprove)); err != nil {
+	if err := a.ops.name(&op, cmp.Or(q.Name, sdk.OpApprove)); err != nil {
 		return d, err
 	}
 	now := sdk.Now()

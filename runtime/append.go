@@ -39,9 +39,9 @@ const (
 func (p *appender) init()   { p.look = make(chan struct{}, 1) }
 func (l *attemptLog) init() { l.room = sync.NewCond(&l.mu) }
 
-// add buffers an event. make is called under the log's lock, so that offsets and
+// add buffers an event. newEvent is called under the log's lock, so that offsets and
 // order agree; it may return false to add nothing.
-func (a *attempt) add(make func(l *attemptLog) (NewEvent, bool)) {
+func (a *attempt) add(newEvent func(l *attemptLog) (NewEvent, bool)) {
 	l := &a.out
 	l.mu.Lock()
 	for !l.closed && (len(l.events) >= maxBufferedEvents || l.bytes >= maxBufferedBytes) {
@@ -51,7 +51,7 @@ func (a *attempt) add(make func(l *attemptLog) (NewEvent, bool)) {
 		l.mu.Unlock()
 		return
 	}
-	e, ok := make(l)
+	e, ok := newEvent(l)
 	if !ok {
 		l.mu.Unlock()
 		return
@@ -110,7 +110,7 @@ func (l *attemptLog) landed() {
 
 // close ends the log and returns what is not stored yet, once nothing is under
 // way any more: it goes with the attempt's end, in the same transaction.
-func (l *attemptLog) close(*Runtime) ([]NewEvent, *sdk.Progress) {
+func (l *attemptLog) close() ([]NewEvent, *sdk.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true

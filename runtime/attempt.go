@@ -116,7 +116,7 @@ func (a *attempt) run() {
 	cause := a.cause
 	a.mu.Unlock()
 	if errors.Is(cause, errEvicted) || cause == nil && err != nil && a.lost(err) {
-		a.out.close(a.r)
+		a.out.close()
 		return
 	}
 	a.finish(a.outcome(result, err, cause))
@@ -292,7 +292,7 @@ func (a *attempt) checkResult(result json.RawMessage) (json.RawMessage, *sdk.Err
 // and tried again, so that a full disk loses nothing.
 func (a *attempt) finish(f FinishRequest) {
 	f.Fence = a.fence()
-	f.AppendRequest.Events, f.AppendRequest.Progress = a.out.close(a.r)
+	f.AppendRequest.Events, f.AppendRequest.Progress = a.out.close()
 	for {
 		errs, err := a.r.store.Finish(context.Background(), []FinishRequest{f})
 		switch {
@@ -316,7 +316,7 @@ func (a *attempt) finish(f FinishRequest) {
 		}
 		a.r.log.Error("cannot store the end of an attempt; trying again", "task", a.task.ID, "error", err, "after", soon)
 		if sdk.CodeOf(err) != sdk.CodeUnavailable {
-			return // the store is closed, or this attempt cannot be stored: recovery takes over
+			return // this attempt cannot be stored: recovery takes over
 		}
 		select {
 		case <-time.After(soon):

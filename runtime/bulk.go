@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -61,7 +62,7 @@ func (r *Runtime) Bulk(ctx context.Context, q BulkRequest) (sdk.BulkResult, erro
 	result.Matched = len(ids)
 	if q.Expected != nil && *q.Expected != len(ids) {
 		return result, &sdk.Error{Code: sdk.CodeConflict,
-			Message: sdk.Errorf("", "the filter selects %d tasks, not the expected %d; nothing was done", len(ids), *q.Expected).Message,
+			Message: fmt.Sprintf("the filter selects %d tasks, not the expected %d; nothing was done", len(ids), *q.Expected),
 			Fields:  []sdk.Field{{Field: "expected_count", Message: "is not how many tasks the filter selects"}}}
 	}
 	if q.DryRun {

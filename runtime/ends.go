@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -87,12 +88,7 @@ func watchesEnds(payload json.RawMessage) bool {
 	if json.Unmarshal(payload, &p) != nil || p.Event.Source != eventSource {
 		return false
 	}
-	for _, typ := range endTypes {
-		if p.Event.Type == typ {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(endTypes, p.Event.Type)
 }
 
 // WantedEnds returns the types of end events that some plugin subscribes to; nil is

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -17,8 +18,8 @@ func (r *Runtime) backoff(p *sdk.RetryPolicy, n int, e *sdk.Error) time.Duration
 	}
 	base, most := r.cfg.Retry.Backoff, r.cfg.Retry.MaxBackoff
 	if p != nil {
-		base = firstNonZero(p.Backoff.Std(), base)
-		most = firstNonZero(p.MaxBackoff.Std(), most)
+		base = cmp.Or(p.Backoff.Std(), base)
+		most = cmp.Or(p.MaxBackoff.Std(), most)
 	}
 	// A plugin that crashed is back, or its kinds are not claimed: waiting here
 	// as well would only delay its tasks.

@@ -7,7 +7,7 @@
 //	rt.SetPlugin(runtime.Plugin{Name: "memory", Plugin: p})
 //	err = rt.Run(ctx) // until ctx ends, then drains
 //
-// One noun a file: submit, dispatch, attempt, retry, cancel, schedule, watch, deliver.
+// One noun a file: submit, dispatch, attempt, retry, cancel, schedule, watch, publish.
 //
 // # Why
 //

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -144,7 +145,7 @@ func (r *Runtime) newTask(owner string, s *sdk.Submission, now sdk.Time) (NewTas
 		return NewTask{}, sdk.Invalid("kind", "there is no kind %q; system.* belongs to the runtime", s.Kind)
 	}
 
-	queue := firstNonZero(s.Queue, info.Queue, DefaultQueue)
+	queue := cmp.Or(s.Queue, info.Queue, DefaultQueue)
 	if !r.dispatch.known(queue) {
 		return NewTask{}, sdk.Invalid("queue", "there is no queue %q; config.hcl has %s",
 			queue, strings.Join(r.dispatch.names(), ", "))
@@ -153,8 +154,8 @@ func (r *Runtime) newTask(owner string, s *sdk.Submission, now sdk.Time) (NewTas
 		Task: sdk.Task{
 			ID: newID("tsk_"), Kind: s.Kind, Queue: queue, State: sdk.StateQueued,
 			Priority: s.Priority, Payload: payload, Life: 1,
-			MaxAttempts: firstNonZero(s.MaxAttempts, info.MaxAttempts, r.cfg.Retry.MaxAttempts),
-			Timeout:     sdk.Duration(firstNonZero(s.Timeout.Std(), info.Timeout.Std(), r.cfg.Retry.Timeout)),
+			MaxAttempts: cmp.Or(s.MaxAttempts, info.MaxAttempts, r.cfg.Retry.MaxAttempts),
+			Timeout:     sdk.Duration(cmp.Or(s.Timeout.Std(), info.Timeout.Std(), r.cfg.Retry.Timeout)),
 			CreatedAt:   now, RunAt: now, Labels: s.Labels, Owner: owner, Version: 1,
 			Deadline: s.Deadline, ConcurrencyKey: s.ConcurrencyKey,
 		},
@@ -251,16 +252,6 @@ func bodyHash(s *sdk.Submission, payload json.RawMessage) string {
 	b, _ := json.Marshal(c) // of plain types: cannot fail
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:16])
-}
-
-func firstNonZero[T comparable](vs ...T) T {
-	var zero T
-	for _, v := range vs {
-		if v != zero {
-			return v
-		}
-	}
-	return zero
 }
 
 // Task returns a task by its id, or CodeNotFound.
@@ -369,7 +360,7 @@ func (r *Runtime) Wait(ctx context.Context, id string) (sdk.Task, error) {
 
 // sizeMessage says that something is too large and which setting says so.
 func sizeMessage(size, limit int, setting string) string {
-	return sdk.Errorf("", "is %d bytes; %s allows %d", size, setting, limit).Message
+	return fmt.Sprintf("is %d bytes; %s allows %d", size, setting, limit)
 }
 
 // soon is how long to wait before trying again what the store refused.

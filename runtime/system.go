@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	goruntime "runtime"
@@ -54,7 +55,7 @@ func SystemKinds() []string {
 
 func (r *Runtime) system() sdk.Plugin {
 	nothing := json.RawMessage(`{"type":"object","additionalProperties":false}`)
-	version := firstNonZero(r.cfg.Version, "dev")
+	version := cmp.Or(r.cfg.Version, "dev")
 	return sdk.New(sdk.Info{Name: systemPlugin, Version: version, Description: "Kinds of the runtime itself"},
 		sdk.Func(sdk.HandlerInfo{
 			Kind: "system.refresh_status", Description: "Take stock of tasks, nodes and memory, and keep it as the latest status.",

@@ -136,8 +136,8 @@ func scanClock(words []string) (clock time.Time, rest []string, ok bool) {
 	case "midnight":
 		return clock, rest, true
 	}
-	if half := ""; len(rest) > 0 {
-		if half = strings.ToLower(rest[0]); half == "am" || half == "pm" {
+	if len(rest) > 0 {
+		if half := strings.ToLower(rest[0]); half == "am" || half == "pm" {
 			word, rest = word+half, rest[1:]
 		}
 	}

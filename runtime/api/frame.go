@@ -3,7 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strconv"
 	"unicode/utf8"
 
@@ -63,7 +63,7 @@ func appendNotice(dst []byte, sub string, n *runtime.Notice) ([]byte, error) {
 func appendEntry(dst []byte, n *runtime.Notice) ([]byte, error) {
 	switch {
 	case n.Entry == nil:
-		return nil, fmt.Errorf("the notice has no entry")
+		return nil, errors.New("the notice has no entry")
 	case n.Entry.Event != nil:
 		b, err := encode(newCloudEvent(n.Entry.Event))
 		return append(dst, b...), err

@@ -50,14 +50,12 @@ func (m methods) call(c *conn, req *request) {
 // place is kept until the answer has found room in the queue, so that a client
 // which asks and does not read fills no memory with answers.
 func (c *conn) spawn(req *request, places chan struct{}, run func() (any, error)) {
-	c.requests.Add(1)
-	go func() {
-		defer c.requests.Done()
+	c.requests.Go(func() {
 		places <- struct{}{}
 		defer func() { <-places }()
 		result, err := c.guarded(req, run)
 		c.reply(req, result, err)
-	}()
+	})
 }
 
 // guarded turns a panic into an error, so that a request cannot end the runtime.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -27,7 +28,7 @@ const (
 // are read by fields, as over WebSocket.
 func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
-	cfg := huma.DefaultConfig("Nagatha Runtime", firstOf(s.cfg.Version, "dev"))
+	cfg := huma.DefaultConfig("Nagatha Runtime", cmp.Or(s.cfg.Version, "dev"))
 	cfg.Info.Description = "Tasks, their events, and the plugins that run them. Live streams come over the WebSocket at " + wsPath + "."
 	cfg.OpenAPIPath = openAPIPath
 	cfg.DocsPath, cfg.SchemasPath = "", "" // the page would load scripts from elsewhere
@@ -74,13 +75,6 @@ func (s *Server) routes() (http.Handler, error) {
 		s.metrics.handler().ServeHTTP(w, r)
 	})
 	return s.front(mux), nil
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // timeDoc and durationDoc stand in for their sdk types in the schemas.

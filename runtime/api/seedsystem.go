@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -169,7 +170,7 @@ func (s *Server) seedSessions(ctx context.Context) int {
 			var in, out struct{ Session string }
 			_ = json.Unmarshal(t.Payload, &in) // a turn without a session has it in its result
 			_ = json.Unmarshal(t.Result, &out) // once it has one
-			if session := firstOf(out.Session, in.Session); session != "" {
+			if session := cmp.Or(out.Session, in.Session); session != "" {
 				active[session] = true
 			}
 		}

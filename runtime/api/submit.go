@@ -52,9 +52,7 @@ func (c *conn) enqueueSubmit(job submitJob) {
 	if !c.submits.add(job) {
 		return
 	}
-	c.requests.Add(1)
-	go func() {
-		defer c.requests.Done()
+	c.requests.Go(func() {
 		for jobs := c.submits.take(); len(jobs) > 0; jobs = c.submits.take() {
 			for len(jobs) > 0 {
 				n, total := 1, len(jobs[0].subs)
@@ -66,7 +64,7 @@ func (c *conn) enqueueSubmit(job submitJob) {
 				jobs = jobs[n:]
 			}
 		}
-	}()
+	})
 }
 
 // runSubmits submits the tasks of several requests in one commit and answers
@@ -195,13 +193,11 @@ func (c *conn) publish(req *request) {
 	if !c.publishes.add(job) {
 		return
 	}
-	c.requests.Add(1)
-	go func() {
-		defer c.requests.Done()
+	c.requests.Go(func() {
 		for jobs := c.publishes.take(); len(jobs) > 0; jobs = c.publishes.take() {
 			c.runPublishes(jobs)
 		}
-	}()
+	})
 }
 
 // runPublishes publishes several requests' events in one commit. One event that

@@ -141,9 +141,9 @@ func (s *Store) where(f runtime.TaskFilter) (w where, err error) {
 		}
 		w.add(`(` + strings.Join(list, " OR ") + `)`)
 	}
-	for column, v := range map[string]string{"queue": f.Queue, "parent": f.Parent, "schedule": f.Schedule} {
-		if v != "" {
-			w.add(column + ` = ` + w.arg(v))
+	for _, is := range []struct{ column, value string }{{"queue", f.Queue}, {"parent", f.Parent}, {"schedule", f.Schedule}} {
+		if is.value != "" {
+			w.add(is.column + ` = ` + w.arg(is.value))
 		}
 	}
 	for _, l := range f.Labels {

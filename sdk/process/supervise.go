@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -191,7 +192,7 @@ func parentOf(pid int) (int, bool) {
 		return 0, false
 	}
 	// pid (name) state ppid …, and the name may contain anything.
-	i := strings.LastIndexByte(string(b), ')')
+	i := bytes.LastIndexByte(b, ')')
 	if i < 0 {
 		return 0, false
 	}
