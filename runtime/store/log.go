@@ -101,8 +101,9 @@ func scanEntries(out []runtime.LogEntry, r Row) ([]runtime.LogEntry, error) {
 	}
 	switch {
 	case !task.Valid:
-		e.Event = &sdk.Event{}
-		err := json.Unmarshal([]byte(data), e.Event)
+		var logged loggedEvent
+		err := json.Unmarshal([]byte(data), &logged)
+		logged.TraceParent, e.Event = logged.Trace, &logged.Event
 		return append(out, e), err
 	case ev.Type == "":
 		ev.Task, e.Task = task.String, &ev

@@ -59,10 +59,17 @@ func (t *tick) publish(args []*publishArg) error {
 	return nil
 }
 
+// loggedEvent is a published event as the log keeps it: with the trace that the payload
+// of a task leaves out.
+type loggedEvent struct {
+	sdk.Event
+	Trace string `json:"traceparent,omitempty"`
+}
+
 // tell adds events that belong to no task to the transaction's part of the log.
 func (t *tick) tell(events ...sdk.Event) error {
 	for _, e := range events {
-		data, err := json.Marshal(e)
+		data, err := json.Marshal(loggedEvent{e, e.TraceParent})
 		if err != nil {
 			return err
 		}

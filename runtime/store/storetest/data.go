@@ -25,13 +25,13 @@ func testPublish(t *testing.T, open Open) {
 	if err != nil || before.Epoch == "" {
 		t.Fatal(before, err)
 	}
-	e := sdk.Event{ID: "1", Source: "s", Type: "demo.ping", Subject: "sub", Time: 5, Data: json.RawMessage(`{"a":1}`)}
+	e := sdk.Event{ID: "1", Source: "s", Type: "demo.ping", Subject: "sub", Time: 5, Data: json.RawMessage(`{"a":1}`), TraceParent: "00-trace"}
 	if err := f.Store.Publish(t.Context(), runtime.Fence{}, []sdk.Event{e, {ID: "2", Source: "s", Type: "demo.pong"}}); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := f.Store.Log(t.Context(), before.Pos, 10)
 	if err != nil || len(entries) != 2 || entries[0].Event == nil || entries[0].Event.ID != "1" || string(entries[0].Event.Data) != `{"a":1}` ||
-		entries[0].Event.Subject != "sub" || entries[1].Pos != entries[0].Pos+1 {
+		entries[0].Event.Subject != "sub" || entries[0].Event.TraceParent != "00-trace" || entries[1].Pos != entries[0].Pos+1 {
 		t.Errorf("log: %+v, %v", entries, err)
 	}
 	fail = errors.New("the bus is broken")
