@@ -14,7 +14,7 @@ type Schedule struct {
 	// clock skips runs at the first moment after the gap, one that the clock
 	// repeats runs the first time only.
 	Cron string `json:"cron,omitempty"`
-	Zone string `json:"zone,omitempty"`
+	Zone string `json:"zone"`
 	// Every is an interval of at least a second, from the moment at which the
 	// schedule was made.
 	Every Duration `json:"every,omitempty"`

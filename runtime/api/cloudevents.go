@@ -125,7 +125,7 @@ func readBatch(body []byte) ([]sdk.Event, error) {
 	for i, raw := range raws {
 		f, err := readFields(raw)
 		if err != nil {
-			return nil, err
+			return nil, sdk.Invalid(strconv.Itoa(i), "want an event, which is a JSON object")
 		}
 		f.path = strconv.Itoa(i) + "."
 		list[i] = f.event()

@@ -3,6 +3,8 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -107,8 +109,24 @@ func (f *fields) text(name string) string {
 	return v
 }
 
-func (f *fields) flag(name string) bool  { return read[bool](f, name, "true or false") }
-func (f *fields) number(name string) int { return read[int](f, name, "an integer") }
+func (f *fields) flag(name string) bool   { return read[bool](f, name, "true or false") }
+
+// number takes an integer. JSON has one kind of number: 3.0 and 3e0 are 3.
+func (f *fields) number(name string) int {
+	raw, ok := f.raw(name)
+	if !ok {
+		return 0
+	}
+	if n, err := strconv.Atoi(string(raw)); err == nil {
+		return n
+	}
+	x, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || x != math.Trunc(x) || math.Abs(x) >= 1<<53 {
+		f.fail(name, "want an integer")
+		return 0
+	}
+	return int(x)
+}
 
 // atLeastOne is an integer of which 0 is the default in Go. Left out, it is the default;
 // somebody who writes 0 means it, and is told that it cannot be had.
@@ -188,7 +206,9 @@ func (f *fields) labels(name string) map[string]string {
 	}
 	out := make(map[string]string, len(sub.members))
 	for _, m := range sub.members {
-		out[m.name] = sub.text(m.name)
+		if out[m.name] = sub.text(m.name); string(m.value) == "null" { // it would become ""
+			sub.fail(m.name, "want a string")
+		}
 	}
 	return out
 }

@@ -20,10 +20,13 @@ func TestSubmissionFields(t *testing.T) {
 		{"number for text", `{"kind":7}`, "kind", "want a string"},
 		{"text for number", `{"kind":"a.b","priority":"1"}`, "priority", "want an integer"},
 		{"fraction", `{"kind":"a.b","priority":1.5}`, "priority", "want an integer"},
+		{"fraction by exponent", `{"kind":"a.b","priority":15e-1}`, "priority", "want an integer"},
+		{"too large an exponent", `{"kind":"a.b","priority":1e400}`, "priority", "want an integer"},
 		{"too large a number", `{"kind":"a.b","priority":9223372036854775808}`, "priority", "want an integer"},
 		{"time", `{"kind":"a.b","run_at":"tomorrow"}`, "run_at", "want a time"},
 		{"duration", `{"kind":"a.b","timeout":30}`, "timeout", "want a duration"},
 		{"label", `{"kind":"a.b","labels":{"x":1}}`, "labels.x", "want a string"},
+		{"null label", `{"kind":"a.b","labels":{"x":null}}`, "labels.x", "want a string"},
 		{"labels", `{"kind":"a.b","labels":[]}`, "labels", "want an object"},
 		{"after", `{"kind":"a.b","after":"x"}`, "after", "want a list of strings"},
 		{"after null", `{"kind":"a.b","after":[null]}`, "after", "want a list of strings"},
@@ -45,6 +48,19 @@ func TestSubmissionFields(t *testing.T) {
 			}
 			t.Errorf("fields %v, want %s: %s", e.Fields, tt.field, tt.message)
 		})
+	}
+}
+
+// JSON has one kind of number: some languages write 3 as 3.0, and 1000 as 1e3.
+func TestIntegers(t *testing.T) {
+	for text, want := range map[string]int{`3`: 3, `3.0`: 3, `1e1`: 10, `-250e-1`: -25, `-0.0`: 0, `null`: 0} {
+		f, err := readFields([]byte(`{"n":` + text + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.number("n"); got != want || f.err() != nil {
+			t.Errorf("%s is %d, %v; want %d", text, got, f.err(), want)
+		}
 	}
 }
 
@@ -115,7 +131,15 @@ func TestParseRequest(t *testing.T) {
 			}
 		})
 	}
-	req, err := parseRequest([]byte(`{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}`))
+	// Libraries that always send params send null where there are none.
+	req, err := parseRequest([]byte(`{"jsonrpc":"2.0","id":1,"method":"ping","params":null}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := req.params.err(); err != nil {
+		t.Errorf("params null: %v", err)
+	}
+	req, err = parseRequest([]byte(`{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}`))
 	if err != nil {
 		t.Fatal(err)
 	}

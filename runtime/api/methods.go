@@ -172,10 +172,7 @@ type taskResult struct {
 func (c *conn) listTasks(req *request) {
 	p := req.params
 	f := taskFilter(p)
-	f.Limit, f.Cursor = p.number("limit"), p.text("cursor")
-	if _, ok := p.raw("limit"); ok && f.Limit == 0 { // which would be the default
-		p.fail("limit", "want 1 to 1000, not 0")
-	}
+	f.Limit, f.Cursor = p.atLeastOne("limit"), p.text("cursor")
 	if err := p.err(); err != nil {
 		c.reply(req, nil, err)
 		return
@@ -232,12 +229,7 @@ func (c *conn) subscribe(req *request) {
 	p := req.params
 	watch := runtime.WatchRequest{
 		Task: p.text("task"), Topics: p.texts("topics", false), From: p.text("from"),
-		Types: p.texts("types", false), Coalesce: p.flag("coalesce"),
-	}
-	if _, ok := p.raw("last"); ok {
-		if watch.Last = p.number("last"); watch.Last < 1 {
-			p.fail("last", "want at least 1")
-		}
+		Last: p.atLeastOne("last"), Types: p.texts("types", false), Coalesce: p.flag("coalesce"),
 	}
 	if len(watch.Topics) > maxTopics {
 		p.fail("topics", "at most %d in one subscription", maxTopics)

@@ -78,7 +78,7 @@ func parseRequest(text []byte) (*request, *sdk.Error) {
 		return req, sdk.Errorf(sdk.CodeInvalidRequest, "the message is no request: %s", fault)
 	}
 	req.params = newFields(nil)
-	if params != nil {
+	if params != nil && string(params) != "null" {
 		if params[0] != '{' {
 			req.params.fail("params", "must be an object")
 		} else if inner, err := scanJSON(params); err == nil { // it was scanned before

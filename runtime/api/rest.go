@@ -276,6 +276,16 @@ func (s *Server) awaitEnd(ctx context.Context, id string, wait time.Duration) (s
 
 func etag(t *sdk.Task) string { return `"` + strconv.FormatInt(t.Version, 10) + `"` }
 
+// names reports whether If-None-Match, a list or "*", names a tag.
+func names(list, tag string) bool {
+	for one := range strings.SplitSeq(list, ",") {
+		if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == tag {
+			return true
+		}
+	}
+	return false
+}
+
 // onePage ends the body of a list that always fits in one page.
 type onePage struct {
 	NextCursor string `json:"next_cursor" doc:"Always empty: there is one page."`

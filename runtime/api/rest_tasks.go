@@ -217,7 +217,7 @@ func (s *Server) getTask(ctx context.Context, in *getInput) (*taskOutput, error)
 		return nil, err
 	}
 	out := newTaskOutput(task)
-	if in.IfNoneMatch == out.ETag || in.IfNoneMatch == "W/"+out.ETag {
+	if names(in.IfNoneMatch, out.ETag) {
 		out.Status = http.StatusNotModified
 	}
 	return out, nil

@@ -122,6 +122,7 @@ func TestRESTRefusals(t *testing.T) {
 		{"POST", "/api/v1/events", `[{"type":"demo.ping"},{"typ":"demo.ping"}]`, ce("batch"), 422, "invalid", "1.type"},
 		{"POST", "/api/v1/events", `[]`, ce("batch"), 422, "invalid", ""},
 		{"POST", "/api/v1/events", `[{"type":"demo.ping"},{"type":"task.queued"}]`, ce("batch"), 422, "invalid", "1.type"},
+		{"POST", "/api/v1/events", `[{"type":"demo.ping"},5]`, ce("batch"), 422, "invalid", "1"},
 		{"POST", "/api/v1/events", `<x/>`, http.Header{"Content-Type": {"text/xml"}, "Ce-Type": {"demo.ping"}}, 415, "invalid_request", ""},
 	} {
 		t.Run(fmt.Sprintf("%s %.60s %.40s", tt.method, tt.path, tt.body), func(t *testing.T) {
@@ -181,8 +182,10 @@ func TestRESTTasks(t *testing.T) {
 	if resp.StatusCode != 200 || tag == "" || strings.Contains(string(text), "$schema") {
 		t.Fatalf("%d %q %s", resp.StatusCode, tag, text)
 	}
-	if resp, text = w.http(http.MethodGet, "/api/v1/tasks/"+task.ID, "", http.Header{"If-None-Match": {tag}}); resp.StatusCode != 304 || len(text) > 0 {
-		t.Errorf("unchanged: %d %s", resp.StatusCode, text)
+	for known, want := range map[string]int{tag: 304, "W/" + tag: 304, `"0", ` + tag: 304, "*": 304, `"0"`: 200} {
+		if resp, text = w.http(http.MethodGet, "/api/v1/tasks/"+task.ID, "", http.Header{"If-None-Match": {known}}); resp.StatusCode != want || (want == 304) != (len(text) == 0) {
+			t.Errorf("known %s: %d %s", known, resp.StatusCode, text)
+		}
 	}
 	if resp, _ = w.http(http.MethodGet, "/api/v1/tasks/"+task.ID+"?wait=20ms", "", nil); resp.StatusCode != 200 {
 		t.Errorf("waited in vain: %d", resp.StatusCode)
@@ -323,6 +326,7 @@ func TestCloudEvents(t *testing.T) {
 	w := start(t, nil)
 	c := w.dial()
 	c.call("subscribe", `{"topics":["event.demo.>"]}`, nil)
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for _, tt := range []struct {
 		name, body string
 		header     http.Header
@@ -335,7 +339,7 @@ func TestCloudEvents(t *testing.T) {
 		{"plain JSON", `{"id":"e6","source":"/a","type":"demo.one","data":6}`, http.Header{"Content-Type": {"application/json"}}, []string{`e6 /a demo.one  6`}},
 		{"a list from curl", ` [{"id":"e7","source":"/a","type":"demo.one"}]`, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []string{`e7 /a demo.one  `}},
 		{"binary", `{"y":"é"}`, http.Header{"Content-Type": {"application/json"}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"e4"}, "Ce-Source": {"/b"},
-			"Ce-Type": {"demo.four"}, "Ce-Subject": {"caf%C3%A9"}, "Ce-Partitionkey": {"q"}}, []string{`e4 /b demo.four café {"y":"é"} q`}},
+			"Ce-Type": {"demo.four"}, "Ce-Subject": {"caf%C3%A9"}, "Ce-Partitionkey": {"q"}, "Ce-Traceparent": {trace}}, []string{`e4 /b demo.four café {"y":"é"} q`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			resp, text := w.http(http.MethodPost, "/api/v1/events", tt.body, tt.header)
@@ -349,9 +353,13 @@ func TestCloudEvents(t *testing.T) {
 					Data                      json.RawMessage
 					PartitionKey              string // and two more attributes that are not CloudEvents' own
 					Sampled, Sequence         string
+					TraceParent               string
 				}
 				if err := json.Unmarshal(c.next().Params.Event, &e); err != nil {
 					t.Fatal(err)
+				}
+				if tt.header.Get("Ce-Traceparent") != e.TraceParent {
+					t.Errorf("traceparent %q", e.TraceParent)
 				}
 				more := strings.TrimRight(" "+e.PartitionKey+" "+e.Sampled+" "+e.Sequence, " ")
 				if line := fmt.Sprintf("%s %s %s %s %s", e.ID, e.Source, e.Type, e.Subject, e.Data) + more; line != want || got.IDs[i] != e.ID {

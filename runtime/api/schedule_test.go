@@ -54,6 +54,11 @@ func TestRESTSchedules(t *testing.T) {
 		t.Errorf("resumed %+v", got)
 	}
 
+	call("PUT", "/nightly", `{"name":"nightly","every":"1h","kind":"bench.echo"}`, 200)
+	if _, text := w.http("GET", "/api/v1/schedules/nightly", "", nil); !strings.Contains(string(text), `"zone":""`) {
+		t.Errorf("no zone in %s", text)
+	}
+
 	for _, name := range []string{"b", "c"} {
 		call("POST", "", `{"name":"`+name+`","every":"1h","kind":"bench.echo"}`, 201)
 	}

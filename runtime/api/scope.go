@@ -80,14 +80,18 @@ func (s *Server) forSubmit(who *identity, kind string) *sdk.Error {
 	return sdk.AsError(forbidden(who, scopeSubmit, plugin+":write"))
 }
 
-// forTask refuses what needs scope, unless the task is who's own. Somebody else's is
-// refused like one that is not there.
+// forTask refuses what needs scope, unless the task is who's own. Somebody else's that
+// who may not see either is refused like one that is not there.
 func (s *Server) forTask(ctx context.Context, who *identity, id, scope string) error {
 	if who.may(scope) {
 		return nil
 	}
 	task, err := s.rt.Task(ctx, id)
-	if err == nil && task.Owner != who.name {
+	switch {
+	case err != nil || task.Owner == who.name:
+	case who.may(scopeRead):
+		err = forbidden(who, scope)
+	default:
 		err = sdk.Errorf(sdk.CodeNotFound, "there is no task %.80q", id)
 	}
 	return err

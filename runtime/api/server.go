@@ -74,6 +74,7 @@ func New(cfg Config) (*Server, error) {
 		WriteBufferSize: 4 << 10,
 		CheckOrigin:     func(*http.Request) bool { return true }, // doors has looked
 		Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
+			w.Header().Set("Sec-WebSocket-Version", "13")
 			s.fail(w, r, &sdk.Error{Code: codeOf(status), Message: reason.Error()})
 		},
 	}

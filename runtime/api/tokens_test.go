@@ -213,6 +213,12 @@ func TestScopes(t *testing.T) {
 	c.fails("approval.decide", `{"id":"x","decision":"approve","digest":"x"}`, "forbidden", -32003)
 	c.fails("event.publish", `{"type":"demo.ping"}`, "forbidden", -32003)
 	c.fails("task.submit", `{"kind":"agent.chat"}`, "forbidden", -32003)
+	// Who may see a task is told what is missing, and not that there is none.
+	viewer := w.dialAs(tokens["viewer"])
+	for _, method := range []string{"task.cancel", "task.retry"} {
+		viewer.fails(method, `{"id":"`+theirs.ID+`"}`, "forbidden", -32003)
+		viewer.fails(method, `{"id":"tsk_none"}`, "not_found", -32004)
+	}
 	var mine submitted
 	c.call("task.submit", `{"kind":"bench.block","subscribe":true}`, &mine)
 	c.call("task.get", `{"id":"`+mine.Task.ID+`"}`, nil)

@@ -87,6 +87,14 @@ func TestUpgrade(t *testing.T) {
 			}
 		})
 	}
+	// A client of another draft is told which version there is (RFC 6455, 4.4).
+	old := bearer()
+	for name, value := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "8", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="} {
+		old.Set(name, value)
+	}
+	if resp, _ := w.http(http.MethodGet, "/api/v1/ws", "", old); resp.StatusCode != http.StatusBadRequest || resp.Header.Get("Sec-WebSocket-Version") != "13" {
+		t.Errorf("version 8: %d %v", resp.StatusCode, resp.Header)
+	}
 	if resp, _ := w.http(http.MethodGet, "/api/v1/ws", "", nil); resp.StatusCode != http.StatusUpgradeRequired {
 		t.Errorf("plain GET: %d", resp.StatusCode)
 	}
@@ -346,7 +354,7 @@ func TestJSONRPC(t *testing.T) {
 		{`{"jsonrpc":"2.0","id":-1,"method":"nope"}`, `-1`, -32601},
 		{`{"jsonrpc":"2.0","id":null,"method":"ping"}`, `null`, 0},
 		{`{"jsonrpc":"2.0","id":"é\u00e9","method":"ping"}`, `"é\u00e9"`, 0},
-		{`{"jsonrpc":"2.0","id":1,"method":"ping","params":null}`, `1`, -32602},
+		{`{"jsonrpc":"2.0","id":1,"method":"ping","params":null}`, `1`, 0},
 		{`{"jsonrpc":"2.0","id":1,"method":"ping","extra":1}`, `1`, -32600},
 		{`{"jsonrpc":"2.0","id":1,"method":"task.submit","params":{"kind":"a.b","payload":{"x":1,"x":2}}}`, `1`, -32600},
 	} {
