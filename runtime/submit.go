@@ -192,8 +192,8 @@ func checkSubmission(s *sdk.Submission, now sdk.Time) *sdk.Error {
 	switch {
 	case s.Priority < -100 || s.Priority > 100:
 		return sdk.Invalid("priority", "want -100 to 100, not %d", s.Priority)
-	case s.Timeout < 0 || s.Timeout.Std() > maxTimeout:
-		return sdk.Invalid("timeout", "want more than 0s and at most %s", sdk.Duration(maxTimeout))
+	case s.Timeout != 0 && s.Timeout.Std() < time.Millisecond || s.Timeout.Std() > maxTimeout:
+		return sdk.Invalid("timeout", "want 1ms to %s", sdk.Duration(maxTimeout))
 	case s.MaxAttempts < 0 || s.MaxAttempts > maxAttempts:
 		return sdk.Invalid("max_attempts", "want 1 to %d, not %d", maxAttempts, s.MaxAttempts)
 	case s.Delay != 0 && s.RunAt != 0:

@@ -35,7 +35,7 @@ func TestBadSubmissions(t *testing.T) {
 		"kind":            {Kind: "../x.y"},
 		"queue":           {Kind: "t.echo", Queue: "nowhere"},
 		"priority":        {Kind: "t.echo", Priority: 101},
-		"timeout":         {Kind: "t.echo", Timeout: -1},
+		"timeout":         {Kind: "t.echo", Timeout: 500_000}, // it is kept in milliseconds
 		"max_attempts":    {Kind: "t.echo", MaxAttempts: -1},
 		"delay":           {Kind: "t.echo", Delay: 1, RunAt: sdk.Now()},
 		"run_at":          {Kind: "t.echo", RunAt: sdk.Now().Add(11 * 366 * 24 * time.Hour)},

@@ -234,6 +234,9 @@ func (c *conn) subscribe(req *request) {
 	if len(watch.Topics) > maxTopics {
 		p.fail("topics", "at most %d in one subscription", maxTopics)
 	}
+	if len(watch.Types) > maxTopics {
+		p.fail("types", "at most %d in one subscription", maxTopics)
+	}
 	if (watch.Task == "") == (len(watch.Topics) == 0) {
 		p.fail("task", "give either task or topics")
 	}
@@ -267,7 +270,7 @@ type subscribed struct {
 	Recovered    bool   `json:"recovered"`
 }
 
-// maxTopics bounds what every event of the log is compared with.
+// maxTopics bounds what every event of the log is compared with: topics, and types.
 const maxTopics = 100
 
 func (c *conn) unsubscribe(req *request) {

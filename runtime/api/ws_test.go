@@ -265,6 +265,7 @@ func TestSubscribe(t *testing.T) {
 	c.fails("subscribe", `{"task":"tsk_none"}`, "not_found", -32004)
 	c.fails("subscribe", `{"topics":["kind.bench.*"],"from":"no cursor"}`, "bad_cursor", -32010)
 	c.fails("subscribe", `{"topics":["kind.bench.*"],"last":0}`, "invalid", -32602)
+	c.fails("subscribe", `{"topics":["kind.bench.*"],"types":["a.b"`+strings.Repeat(`,"a.b"`, 100)+`]}`, "invalid", -32602)
 
 	c.call("subscribe", `{"topics":["event.demo.>"]}`, &sub)
 	c.call("event.publish", `{"type":"demo.ping","source":"test","subject":"me","data":{"a":[1,2]}}`, nil)
