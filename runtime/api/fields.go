@@ -109,7 +109,7 @@ func (f *fields) text(name string) string {
 	return v
 }
 
-func (f *fields) flag(name string) bool   { return read[bool](f, name, "true or false") }
+func (f *fields) flag(name string) bool { return read[bool](f, name, "true or false") }
 
 // number takes an integer. JSON has one kind of number: 3.0 and 3e0 are 3.
 func (f *fields) number(name string) int {
