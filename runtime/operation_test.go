@@ -174,14 +174,14 @@ func TestReplay(t *testing.T) {
 // TestMismatch: a handler that asks for something else when it runs again fails
 // with a clear error.
 func TestMismatch(t *testing.T) {
-	for name, second := range map[string]func(ctx context.Context, h sdk.Host) error{
-		"other kind": func(ctx context.Context, h sdk.Host) error {
+	for want, second := range map[string]func(ctx context.Context, h sdk.Host) error{
+		`now is asked for as "run t.other"`: func(ctx context.Context, h sdk.Host) error {
 			_, err := sdk.RunAll(ctx, h, "first", []sdk.Submission{{Kind: "t.other"}})
 			return err
 		},
-		"nothing": func(context.Context, sdk.Host) error { return nil },
+		"now was not asked for": func(context.Context, sdk.Host) error { return nil },
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(want, func(t *testing.T) {
 			var runs atomic.Int32
 			fickle := handler("t.fickle", func(ctx context.Context, task *sdk.Task, h sdk.Host) (json.RawMessage, error) {
 				if runs.Add(1) > 1 {
@@ -202,7 +202,7 @@ func TestMismatch(t *testing.T) {
 			if err := e.Signal(t.Context(), id, "go", nil); err != nil {
 				t.Fatal(err)
 			}
-			if task := e.wait(id); task.State != sdk.StateFailed || task.Error.Code != sdk.CodeReplayMismatch {
+			if task := e.wait(id); task.State != sdk.StateFailed || task.Error.Code != sdk.CodeReplayMismatch || !strings.Contains(task.Error.Message, want) {
 				t.Errorf("%s: %v", task.State, task.Error)
 			}
 		})

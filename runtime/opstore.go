@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -80,10 +82,14 @@ func (o *Operation) Key() OpKey { return OpKey{o.Name, o.Occurrence} }
 const OpStep = "step"
 
 // Mismatch is the error of an operation that is not what was recorded under its
-// name.
+// name; asked is "" if it was not asked for at all.
 func Mismatch(name string, occurrence int, recorded, asked string) *sdk.Error {
-	return sdk.Errorf(sdk.CodeReplayMismatch, "operation %q (%d) was recorded as %q and is now asked for as %q: a handler must ask for the same operations when it runs again",
-		name, occurrence, recorded, asked)
+	now := "was not asked for"
+	if asked != "" {
+		now = fmt.Sprintf("is asked for as %q", strings.TrimSpace(asked))
+	}
+	return sdk.Errorf(sdk.CodeReplayMismatch, "operation %q (%d) was recorded as %q and now %s: a handler must ask for the same operations when it runs again",
+		name, occurrence, strings.TrimSpace(recorded), now)
 }
 
 // OperateRequest is operations of one attempt, all of them or none.

@@ -168,7 +168,10 @@ func (b *bench) bundle() *sdk.Bundle {
 }
 
 // plugins is the api's view of them.
-type plugins struct{ reloads atomic.Int64 }
+type plugins struct {
+	reloads atomic.Int64
+	fault   error // of the next reload
+}
 
 func (p *plugins) Plugins() []sdk.PluginStatus {
 	return []sdk.PluginStatus{{Name: "bench", Version: "1", Carrier: "process", State: sdk.PluginReady,
@@ -177,7 +180,7 @@ func (p *plugins) Plugins() []sdk.PluginStatus {
 
 func (p *plugins) Reload(context.Context, string) error {
 	p.reloads.Add(1)
-	return nil
+	return p.fault
 }
 
 func (p *plugins) Enable(context.Context, string) error  { return nil }

@@ -98,10 +98,12 @@ func (s *Server) tellPlugin(ctx context.Context, in *reloadInput, what string, t
 	}
 	// A reload half done is nobody's wish: it goes on when the client goes.
 	if err := tell(context.WithoutCancel(ctx), in.Name); err != nil {
-		if sdk.CodeOf(err) != "" {
+		switch sdk.CodeOf(err) {
+		case sdk.CodeNotFound, sdk.CodeConflict, sdk.CodeUnavailable:
 			return nil, err
 		}
-		// Why a plugin does not load is for the operator to read.
+		// Why a plugin does not load is for the operator to read, and a code in it is the
+		// plugin's and says nothing of the request.
 		return nil, sdk.Errorf(sdk.CodeUnavailable, "%s %s: %v", what, in.Name, err)
 	}
 	return s.getPlugin(ctx, &in.PluginName)

@@ -404,6 +404,12 @@ func TestSystem(t *testing.T) {
 	if resp, text = w.http(http.MethodPost, "/api/v1/plugins/bench/reload", "", nil); resp.StatusCode != 200 || w.plugins.reloads.Load() != 1 {
 		t.Errorf("reload: %d %s", resp.StatusCode, text)
 	}
+	w.plugins.fault = fmt.Errorf("plugin bench: %w", sdk.Errorf(sdk.CodeTimeout, "no handshake within 10s"))
+	resp, text = w.http(http.MethodPost, "/api/v1/plugins/bench/reload", "", nil)
+	refused(t, resp, text, 503, "unavailable", "")
+	if !strings.Contains(string(text), "reload bench: plugin bench: timeout: no handshake within 10s") {
+		t.Errorf("%s", text)
+	}
 	_, text = w.http(http.MethodGet, "/metrics", "", nil)
 	for _, want := range []string{"nagatha_connections 0\n", `nagatha_tasks{state="completed"} 1`, `nagatha_plugins{state="ready"} 1`, "go_goroutines"} {
 		if !strings.Contains(string(text), want) {

@@ -73,7 +73,7 @@ func (p *Plugin) greet(ctx context.Context, stream grpc.ClientStream) error {
 	m, err := recv(stream)
 	inTime := stop()
 	if err != nil && !inTime {
-		return sdk.Errorf(sdk.CodeTimeout, "no manifest within %s", p.cfg.StartTimeout)
+		return sdk.Errorf(sdk.CodeTimeout, "no manifest within %s, its limits.start_timeout", p.cfg.StartTimeout)
 	}
 	if err != nil {
 		return p.startError(err)
@@ -115,7 +115,7 @@ func (p *Plugin) startError(err error) error {
 	} else if strings.Contains(text, "plugin exited before we could connect") {
 		text = "it ended before its manifest"
 	} else if strings.Contains(text, "timeout while waiting for plugin") {
-		return sdk.Errorf(sdk.CodeTimeout, "no handshake within %s", p.cfg.StartTimeout)
+		return sdk.Errorf(sdk.CodeTimeout, "no handshake within %s, its limits.start_timeout", p.cfg.StartTimeout)
 	}
 	select {
 	case <-p.proc.done:

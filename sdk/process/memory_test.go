@@ -3,6 +3,7 @@
 package process_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -14,7 +15,8 @@ func TestMemoryLimit(t *testing.T) {
 	cfg := config(t, "")
 	cfg.Memory = 512 << 20
 	p := launch(t, cfg)
-	if _, err := p.Handle(t.Context(), task("oom", `{}`), newRecorder()); sdk.CodeOf(err) != sdk.CodeOutOfMemory {
+	_, err := p.Handle(t.Context(), task("oom", `{}`), newRecorder())
+	if sdk.CodeOf(err) != sdk.CodeOutOfMemory || !strings.Contains(err.Error(), "limits.memory allows it 512MiB") {
 		t.Errorf("got %v", err)
 	}
 }

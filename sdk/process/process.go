@@ -181,6 +181,9 @@ func (p *Plugin) death() error {
 	code := sdk.CodePluginCrashed
 	if p.proc.tail.outOfMemory() {
 		code = sdk.CodeOutOfMemory
+		if p.cfg.Memory > 0 {
+			text += fmt.Sprintf(": out of memory, limits.memory allows it %dMiB", p.cfg.Memory>>20)
+		}
 	}
 	if tail != "" {
 		text += "; the end of its stderr:\n" + tail

@@ -270,7 +270,7 @@ func TestLaunchErrors(t *testing.T) {
 		"exits":    {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=exit"} }, []string{"before its manifest", "code 7", "no licence found"}},
 		"garbage":  {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=garbage"} }, []string{"Welcome to my program!", "handshake"}},
 		"true":     {func(c *process.Config) { c.Command = []string{"true"} }, []string{"before its manifest", "code 0"}},
-		"hangs":    {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=hang"}; c.StartTimeout = 300 * time.Millisecond }, []string{"no handshake within 300ms"}},
+		"hangs":    {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=hang"}; c.StartTimeout = 300 * time.Millisecond }, []string{"no handshake within 300ms, its limits.start_timeout"}},
 		"manifest": {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=badmanifest"} }, []string{"manifest", "version is empty"}},
 		"pin":      {func(c *process.Config) { c.SHA256 = strings.Repeat("0", 64) }, []string{"sha256 pins 0000"}},
 	} {

@@ -168,6 +168,9 @@ func testCrash(t *testing.T, p sdktest.Plugin) {
 			if sdk.CodeOf(err) != want || !sdk.AsError(err).Retryable {
 				t.Fatalf("got %v, want %s", err, want)
 			}
+			if how == "oom" && p.Name == "wasm" && !strings.Contains(err.Error(), "limits.memory allows it") {
+				t.Errorf("it does not name the setting: %v", err)
+			}
 			if p.Name == "process" && how != "panic" {
 				<-c.Done() // the process is gone, and the runtime starts another
 				return

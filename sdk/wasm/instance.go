@@ -85,7 +85,7 @@ func (p *Plugin) instantiate(ctx context.Context, m *module) (*instance, error) 
 			return nil, fmt.Errorf("it ended before its manifest: %w", in.why)
 		}
 	case <-t.C:
-		return fail(sdk.Errorf(sdk.CodeTimeout, "no manifest within %s", p.cfg.StartTimeout))
+		return fail(sdk.Errorf(sdk.CodeTimeout, "no manifest within %s, its limits.start_timeout", p.cfg.StartTimeout))
 	case <-ctx.Done():
 		return fail(context.Cause(ctx))
 	}
@@ -160,6 +160,7 @@ func (in *instance) cause(err error) *sdk.Error {
 	said := in.stderr.tail()
 	if strings.Contains(said, "out of memory") || strings.Contains(text, "out of memory") {
 		code = sdk.CodeOutOfMemory
+		text += fmt.Sprintf(": out of memory, limits.memory allows it %dMiB", in.plugin.cfg.Memory>>20)
 	}
 	if said != "" {
 		text += "; the end of its stderr:\n" + said

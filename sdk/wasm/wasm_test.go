@@ -90,7 +90,7 @@ func TestDoesNotLoad(t *testing.T) {
 		"exits":                {wasm.Config{Path: guest, Name: "exit"}, []string{"before its manifest", "code 7", "no licence found"}},
 		"ends":                 {wasm.Config{Path: guest, Name: "end"}, []string{"before its manifest", "code 0"}},
 		"panics":               {wasm.Config{Path: guest, Name: "panic"}, []string{"before its manifest", "oh no"}},
-		"hangs":                {wasm.Config{Path: guest, Name: "hang", StartTimeout: 300 * time.Millisecond}, []string{"no manifest within 300ms"}},
+		"hangs":                {wasm.Config{Path: guest, Name: "hang", StartTimeout: 300 * time.Millisecond}, []string{"no manifest within 300ms, its limits.start_timeout"}},
 		"bad manifest":         {wasm.Config{Path: guest, Name: "badmanifest"}, []string{"manifest", "version"}},
 		"bad bytes":            {wasm.Config{Path: jsonGuest, Name: "garbage"}, []string{"before its manifest", "plugin_protocol"}},
 		"another first":        {wasm.Config{Path: jsonGuest, Name: "noise"}, []string{"first message", "not its manifest"}},
