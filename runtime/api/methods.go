@@ -58,6 +58,21 @@ func (c *conn) spawn(req *request, places chan struct{}, run func() (any, error)
 	})
 }
 
+// aboutTask runs a request about one task, once its params are read, for who has a scope
+// or owns the task.
+func (c *conn) aboutTask(req *request, id, scope string, run func() (any, error)) {
+	if err := req.params.err(); err != nil {
+		c.reply(req, nil, err)
+		return
+	}
+	c.spawn(req, c.calls, func() (any, error) {
+		if err := c.srv.forTask(c.ctx, c.who, id, scope); err != nil {
+			return nil, err
+		}
+		return run()
+	})
+}
+
 // guarded turns a panic into an error, so that a request cannot end the runtime.
 func (c *conn) guarded(req *request, run func() (any, error)) (result any, err error) {
 	defer func() {
@@ -152,14 +167,7 @@ func (c *conn) ping(req *request) { c.reply(req, struct{}{}, req.params.err()) }
 
 func (c *conn) getTask(req *request) {
 	id := req.params.required("id")
-	if err := req.params.err(); err != nil {
-		c.reply(req, nil, err)
-		return
-	}
-	c.spawn(req, c.calls, func() (any, error) {
-		if err := c.srv.forTask(c.ctx, c.who, id, scopeRead); err != nil {
-			return nil, err
-		}
+	c.aboutTask(req, id, scopeRead, func() (any, error) {
 		task, err := c.srv.rt.Task(c.ctx, id)
 		return taskResult{task}, err
 	})
@@ -183,14 +191,7 @@ func (c *conn) listTasks(req *request) {
 func (c *conn) cancelTask(req *request) {
 	id, reason := req.params.required("id"), req.params.text("reason")
 	force := cancelMode(req.params)
-	if err := req.params.err(); err != nil {
-		c.reply(req, nil, err)
-		return
-	}
-	c.spawn(req, c.calls, func() (any, error) {
-		if err := c.srv.forTask(c.ctx, c.who, id, scopeCancel); err != nil {
-			return nil, err
-		}
+	c.aboutTask(req, id, scopeCancel, func() (any, error) {
 		task, err := c.srv.rt.Cancel(c.srv.ctx, id, force, reason)
 		return taskResult{task}, err
 	})
@@ -210,14 +211,7 @@ func cancelMode(f *fields) (force bool) {
 
 func (c *conn) retryTask(req *request) {
 	id := req.params.required("id")
-	if err := req.params.err(); err != nil {
-		c.reply(req, nil, err)
-		return
-	}
-	c.spawn(req, c.calls, func() (any, error) {
-		if err := c.srv.forTask(c.ctx, c.who, id, scopeCancel); err != nil {
-			return nil, err
-		}
+	c.aboutTask(req, id, scopeCancel, func() (any, error) {
 		task, err := c.srv.rt.Retry(c.srv.ctx, id)
 		return taskResult{task}, err
 	})

@@ -24,14 +24,7 @@ type signalRequest struct {
 func (c *conn) signalTask(req *request) {
 	id, name := req.params.required("id"), req.params.required("name")
 	data, _ := req.params.raw("data")
-	if err := req.params.err(); err != nil {
-		c.reply(req, nil, err)
-		return
-	}
-	c.spawn(req, c.calls, func() (any, error) {
-		if err := c.srv.forTask(c.ctx, c.who, id, scopeCancel); err != nil {
-			return nil, err
-		}
+	c.aboutTask(req, id, scopeCancel, func() (any, error) {
 		return struct{}{}, c.srv.rt.Signal(c.srv.ctx, id, name, data)
 	})
 }
