@@ -10,7 +10,7 @@ import (
 
 func (a *app) approvalsCommand() *cobra.Command {
 	return listing("approvals", "Show and decide what waits for a person",
-		a.approvalsListCommand(), a.decideCommand("approve", "Approve", true), a.decideCommand("reject", "Reject", false))
+		a.approvalsListCommand(), a.approvalsGetCommand(), a.decideCommand("approve", "Approve", true), a.decideCommand("reject", "Reject", false))
 }
 
 func (a *app) approvalsListCommand() *cobra.Command {
@@ -41,6 +41,30 @@ func (a *app) approvals(all []sdk.Approval) error {
 				shorten(p.Question, 60), shorten(value(p.Detail), 60)})
 		}
 		return rows(w, []string{"ID", "TASK", "STATE", "AGE", "EXPIRES", "QUESTION", "DETAIL"}, body)
+	})
+}
+
+func (a *app) approvalsGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "get ID", Short: "Show one whole", Args: exactly("ID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			found, err := cl.Approval(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.approval(found)
+		},
+	}
+}
+
+func (a *app) approval(p sdk.Approval) error {
+	return a.show(p, func(w io.Writer) error {
+		return pairs(w, [][2]string{{"id", p.ID}, {"task", p.Task}, {"state", string(p.State)}, {"question", visible(p.Question)},
+			{"detail", visible(value(p.Detail))}, {"digest", p.Digest}, {"expires", moment(p.ExpiresAt)}, {"by", p.DecidedBy}, {"comment", p.Comment}})
 	})
 }
 
@@ -75,10 +99,7 @@ command reads and shows; --digest makes it hold for one that was read before.`,
 			if found, err = cl.Approval(c.Context(), found.ID); err != nil {
 				return err
 			}
-			return a.show(found, func(w io.Writer) error {
-				return pairs(w, [][2]string{{"id", found.ID}, {"task", found.Task}, {"state", string(found.State)},
-					{"question", found.Question}, {"detail", value(found.Detail)}, {"by", found.DecidedBy}, {"comment", found.Comment}})
-			})
+			return a.approval(found)
 		},
 	}
 	c.Flags().StringVar(&comment, "comment", "", "why; the task sees it")

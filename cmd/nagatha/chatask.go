@@ -87,7 +87,7 @@ func (t *turn) ask(p sdk.Approval) {
 // question shows the first question whole: what is approved must be what was read.
 func (t *turn) question() {
 	t.aside(yellow, "? %s", visible(t.asks.queue[0].Question))
-	fmt.Fprint(t.app.stderr, "  y or n: ")
+	fmt.Fprint(t.app.stderr, "  d shows the details; y or n: ")
 	if !t.person() {
 		fmt.Fprintln(t.app.stderr)
 	}
@@ -102,6 +102,9 @@ func (t *turn) answer(ctx context.Context, line string, ok bool) {
 	case "y", "yes":
 		approve = true
 	case "n", "no":
+	case "d":
+		fmt.Fprintf(t.app.stderr, "  %s\n  y or n: ", visible(value(p.Detail)))
+		return
 	default:
 		if ok {
 			fmt.Fprint(t.app.stderr, "  y or n, and perhaps why: ")

@@ -268,6 +268,9 @@ func (t *turn) end() error {
 	v.endLine()
 	switch v.state {
 	case sdk.StateCompleted:
+		if strings.TrimSpace(r.Response) == "" {
+			t.app.sayIn(yellow, "it answered nothing")
+		}
 		t.foot(r)
 	case sdk.StateCancelled:
 		t.app.sayIn(yellow, "cancelled")

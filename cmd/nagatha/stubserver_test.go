@@ -122,6 +122,8 @@ func stubChat(ctx context.Context, host sdk.Host, in stubTurn) (any, error) {
 		return answer("one two three")
 	case "silent":
 		return answer("said at the end")
+	case "empty":
+		return answer("")
 	case "tool":
 		host.Log(slog.LevelInfo, "tool call", "type", "tool.start", "call", "c1", "tool", "memory_search", "target", "memory.search", "arguments", map[string]any{"query": "x"})
 		host.Log(slog.LevelInfo, "tool result", "type", "tool.result", "call", "c1", "tool", "memory_search", "target", "memory.search", "result", "found\nit", "is_error", false)

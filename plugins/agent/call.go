@@ -143,12 +143,12 @@ func (t *turn) planOne(c toolCall) plan {
 func (t *turn) call(ctx context.Context, id string, n int, c toolCall, p plan) (callResult, error) {
 	res := callResult{Text: p.Refuse, IsError: true}
 	if p.Refuse == "" {
-		args, shown := brief(c.Arguments, 4000)
+		_, shown := brief(c.Arguments, 4000)
 		t.activity(slog.LevelInfo, "tool call", "tool.start", "call", c.ID, "tool", c.Name, "target", p.Target, "arguments", shown)
 		allowed := true
 		var err error
 		if p.Ask {
-			res, allowed, err = t.askPerson(ctx, "approve "+id, c, p, fmt.Sprintf("Let the assistant call %s with %s?", p.Target, args), policyAsk)
+			res, allowed, err = t.askPerson(ctx, "approve "+id, c, p, fmt.Sprintf("Let the assistant call %s with %s?", p.Target, asked(c.Arguments)), policyAsk)
 		}
 		if err == nil && allowed {
 			res, err = t.perform(ctx, id, c, p)
@@ -165,6 +165,15 @@ func (t *turn) call(ctx context.Context, id string, n int, c toolCall, p plan) (
 		m := t.resultMessage(n, c, p, res)
 		return res, m.put(ctx, t.host, t.session.ID)
 	})
+}
+
+// asked is arguments as a question has them: what it leaves out it says.
+func asked(arguments string) string {
+	const most = 4000
+	if len(arguments) <= most {
+		return arguments
+	}
+	return fmt.Sprintf("%s (these are the first %d of %d bytes; the details have all)", clip(arguments, most), most, len(arguments))
 }
 
 func (t *turn) resultMessage(n int, c toolCall, p plan, r callResult) message {

@@ -240,7 +240,7 @@ func (t *turn) callTool(ctx context.Context, rest string) (string, error) {
 
 func (t *turn) oneCall(ctx context.Context, c toolCall, p plan) (callResult, error) {
 	if p.Ask {
-		res, allowed, err := t.askPerson(ctx, "approve", c, p, fmt.Sprintf("Call %s with %s?", p.Target, clip(c.Arguments, 4000)), policyAsk)
+		res, allowed, err := t.askPerson(ctx, "approve", c, p, fmt.Sprintf("Call %s with %s?", p.Target, asked(c.Arguments)), policyAsk)
 		if err != nil || !allowed {
 			return res, err
 		}

@@ -54,6 +54,13 @@ func TestApproval(t *testing.T) {
 		!strings.Contains(results[2].Text, "There is no tool") {
 		t.Errorf("results %+v", results)
 	}
+	// What does not fit into the question is said to be missing, and is in the detail.
+	long := `{"text":"` + strings.Repeat("z", 5000) + `","n":1}`
+	w.model.say, w.model.requests = script(toolOf("c4", "demo_ask", long), "done"), nil
+	w.chat("s", "go on")
+	if q := w.asked[2]; !strings.Contains(q.Question, "the first 4000 of 5017 bytes") || !strings.Contains(string(q.Detail), long) {
+		t.Errorf("question …%s", q.Question[3900:])
+	}
 	for _, offered := range w.model.requests[0].Tools {
 		if offered.Name == "demo_never" {
 			t.Error("a denied tool is shown to the model")
