@@ -17,8 +17,9 @@ import (
 // the turns before this one are replaced by a summary, and at last new results are cut.
 // All change only what is sent: the messages stay as they are.
 
-// fullness is the part of the window beyond which the context is shortened, and
-// spare the part that what is kept word for word may have then.
+// fullness is the part of the room beside tools and the like beyond which the context is
+// shortened, and spare the part that earlier turns which are kept word for word may have
+// then.
 const (
 	fullness = 0.8
 	spare    = 0.3
@@ -27,11 +28,13 @@ const (
 // compose makes the request of the next call; shorter makes it shorter than the
 // estimate says is needed, after the server found it too long.
 func (t *turn) compose(ctx context.Context, shorter bool) (Request, error) {
-	limit := int(float64(t.inputBudget()) * fullness)
-	if shorter {
-		limit = min(limit, t.estimate(t.request()))/2 + 1
-	}
 	req := t.request()
+	fixed := t.estimate(Request{System: req.System, Tools: req.Tools})
+	room := float64(t.inputBudget() - fixed)
+	if shorter {
+		room = min(room, float64(t.estimate(req)-fixed)) / 2
+	}
+	limit := fixed + int(room*fullness)
 	if t.estimate(req) <= limit {
 		return req, nil
 	}
@@ -42,11 +45,7 @@ func (t *turn) compose(ctx context.Context, shorter bool) (Request, error) {
 	if req = t.request(); t.estimate(req) <= limit {
 		return req, nil
 	}
-	room := limit - t.estimate(req) // beside what every request has
-	for i := range t.history {
-		room += int(float64(t.history[i].bytes()) * t.tokensPerByte())
-	}
-	if err := t.summarizeHistory(ctx, max(0, min(int(float64(t.inputBudget())*spare), room/2))); err != nil {
+	if err := t.summarizeHistory(ctx, max(0, min(int(room*spare), limit-fixed-t.estimate(Request{Messages: dialogue(t.added)})))); err != nil {
 		return req, err
 	}
 	t.cutFresh(limit)
