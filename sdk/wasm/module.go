@@ -9,9 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
@@ -25,24 +22,24 @@ type module struct {
 }
 
 // compile makes a module of a binary, or finds it in the cache.
-func compile(ctx context.Context, cfg *Config, binary []byte) (*module, error) {
+func (p *Plugin) compile(ctx context.Context, binary []byte) (*module, error) {
 	m := &module{}
-	if err := m.compile(ctx, cfg, binary); err != nil {
+	if err := m.compile(ctx, &p.cfg, p.folder(), binary); err != nil {
 		_ = m.close(context.WithoutCancel(ctx))
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *module) compile(ctx context.Context, cfg *Config, binary []byte) error {
+func (m *module) compile(ctx context.Context, cfg *Config, folder string, binary []byte) error {
 	rc := wazero.NewRuntimeConfigCompiler().
 		WithCloseOnContextDone(true).
 		WithMemoryLimitPages(uint32(min(max(cfg.Memory/pageBytes, 1), 65536)))
-	if cfg.CacheDir != "" {
-		if err := os.MkdirAll(cfg.CacheDir, 0o700); err != nil {
+	if folder != "" {
+		if err := use(folder); err != nil {
 			return fmt.Errorf("make the directory for compiled modules: %w", err)
 		}
-		cache, err := wazero.NewCompilationCacheWithDir(cfg.CacheDir)
+		cache, err := wazero.NewCompilationCacheWithDir(folder)
 		if err != nil {
 			return fmt.Errorf("open the cache of compiled modules: %w", err)
 		}
@@ -104,55 +101,6 @@ func digestOf(binary []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// kept is where the plugin's binary is, for when it is loaded again. It is a copy: by
-// then the file that it came from may be another one.
-func (p *Plugin) kept() string { return filepath.Join(p.cfg.CacheDir, p.digest+".wasm") }
-
-// keep makes that copy and reports whether there is one.
-func (p *Plugin) keep(binary []byte) bool {
-	if p.cfg.CacheDir == "" {
-		return false
-	}
-	if i, err := os.Stat(p.kept()); err == nil && i.Size() == int64(len(binary)) {
-		return true
-	}
-	f, err := os.CreateTemp(p.cfg.CacheDir, "*.tmp")
-	if err == nil {
-		_, err = f.Write(binary)
-		err = errors.Join(err, f.Close())
-		if err == nil {
-			err = os.Rename(f.Name(), p.kept())
-		}
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}
-	if err != nil {
-		p.cfg.Log(slog.LevelWarn, fmt.Sprintf("the module stays in memory while it has nothing to do, since no copy of it can be kept: %v", err))
-	}
-	return err == nil
-}
-
-// again reads the binary that was loaded first: the copy, or where somebody has removed
-// that, the file, if it is still the same.
-func (p *Plugin) again() ([]byte, error) {
-	var errs []error
-	for _, path := range []string{p.kept(), p.cfg.Path} {
-		if path == "" {
-			continue
-		}
-		binary, err := os.ReadFile(path)
-		if err == nil && digestOf(binary) == p.digest {
-			return binary, nil
-		}
-		if err == nil {
-			err = fmt.Errorf("%s is another module by now", path)
-		}
-		errs = append(errs, err)
-	}
-	return nil, fmt.Errorf("load the module again: %w; nagatha plugins reload takes what is there now", errors.Join(errs...))
-}
-
 // load returns the module, which it first loads if the plugin was resting. The caller
 // counts as starting, so that the module stays.
 func (p *Plugin) load(ctx context.Context) (*module, error) {
@@ -171,7 +119,7 @@ func (p *Plugin) load(ctx context.Context) (*module, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m, err = compile(ctx, &p.cfg, binary); err != nil {
+	if m, err = p.compile(ctx, binary); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()

@@ -44,7 +44,7 @@ type Config struct {
 	Name     string
 	Path     string // of the module, or
 	Module   []byte // the module itself
-	CacheDir string // for compiled modules; empty: none
+	CacheDir string // for compiled modules, see cache.go; empty: none
 	SHA256   string // pin of the module in hex; empty: none
 
 	Memory      int64 // bytes of an instance, in pages of 64 KiB; default 128 MiB
@@ -135,11 +135,12 @@ func Load(ctx context.Context, cfg Config) (*Plugin, error) {
 }
 
 func (p *Plugin) start(ctx context.Context, binary []byte) error {
-	m, err := compile(ctx, &p.cfg, binary)
+	m, err := p.compile(ctx, binary)
 	if err != nil {
 		return err
 	}
 	p.module = m
+	p.sweep()
 	first, err := p.instantiate(ctx, m)
 	if err != nil {
 		return err
