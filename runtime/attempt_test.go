@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -61,6 +62,20 @@ func TestRetries(t *testing.T) {
 	done := e.wait(e.submit(sdk.Submission{Kind: "t.flaky"}).ID)
 	if _, err := e.Retry(t.Context(), done.ID); sdk.CodeOf(err) != sdk.CodeConflict {
 		t.Errorf("retry of a completed task: %v", err)
+	}
+}
+
+// However many attempts there are, and however long they may wait, they do wait.
+func TestBackoffDoesNotOverflow(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo)
+	for n := range 1000 {
+		most := time.Duration(0)
+		for range 20 { // each is random, from nothing up
+			most = max(most, e.Backoff(&sdk.RetryPolicy{Backoff: sdk.Duration(time.Second), MaxBackoff: math.MaxInt64}, n+1))
+		}
+		if most < time.Millisecond {
+			t.Fatalf("after attempt %d: at most %s", n+1, most)
+		}
 	}
 }
 

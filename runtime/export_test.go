@@ -2,9 +2,15 @@ package runtime
 
 import (
 	"context"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
+
+// Backoff is how long to wait after failed attempt n.
+func (r *Runtime) Backoff(p *sdk.RetryPolicy, n int) time.Duration {
+	return r.backoff(p, n, &sdk.Error{Code: sdk.CodeHandlerError})
+}
 
 // FireDue is what the loop of schedules does at a moment.
 func (r *Runtime) FireDue(ctx context.Context, now sdk.Time) (sdk.Time, error) {

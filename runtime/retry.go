@@ -26,13 +26,15 @@ func (r *Runtime) backoff(p *sdk.RetryPolicy, n int, e *sdk.Error) time.Duration
 	if e.Code == sdk.CodePluginCrashed || e.Code == sdk.CodeOutOfMemory {
 		return 0
 	}
-	bound := base
+	bound := min(base, most)
 	for range n - 1 {
-		if bound *= 2; bound >= most {
+		if bound > most/2 { // to double it would be too much, or overflow
+			bound = most
 			break
 		}
+		bound *= 2
 	}
-	return rand.N(max(1, min(bound, most)))
+	return rand.N(max(1, bound))
 }
 
 // Retry opens a new life of a failed or cancelled task. Any other state is

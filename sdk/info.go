@@ -100,6 +100,9 @@ func (i Info) Validate() error {
 		if h.Timeout < 0 || h.MaxAttempts < 0 || h.Concurrency < 0 {
 			bad("kind %q: timeout, max_attempts and concurrency must not be negative", h.Kind)
 		}
+		if r := h.Retry; r != nil && (r.Backoff < 0 || r.MaxBackoff < 0) {
+			bad("kind %q: backoff and max_backoff must not be negative", h.Kind)
+		}
 		for field, doc := range map[string]json.RawMessage{
 			"payload_schema": h.PayloadSchema, "result_schema": h.ResultSchema, "example": h.Example,
 		} {

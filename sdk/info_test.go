@@ -14,17 +14,18 @@ func TestInfoValidate(t *testing.T) {
 		t.Fatalf("a good manifest: %v", err)
 	}
 	for want, spoil := range map[string]func(*Info){
-		`name ""`:                func(i *Info) { i.Name = "" },
-		`name "De mo"`:           func(i *Info) { i.Name = "De mo" },
-		"version is empty":       func(i *Info) { i.Version = "" },
-		"no handlers":            func(i *Info) { i.Handlers, i.Subscriptions = nil, nil },
-		"declared twice":         func(i *Info) { i.Handlers[1].Kind = "demo.echo" },
-		"must begin with":        func(i *Info) { i.Handlers[0].Kind = "other.echo" },
-		`kind "echo"`:            func(i *Info) { i.Handlers[0].Kind = "echo" },
-		"payload_schema is not":  func(i *Info) { i.Handlers[0].PayloadSchema = []byte("{") },
-		"must not be negative":   func(i *Info) { i.Handlers[0].MaxAttempts = -1 },
-		`subscription "demo..x"`: func(i *Info) { i.Subscriptions[0].Type = "demo..x" },
-		"not among the handlers": func(i *Info) { i.Subscriptions[0].Kind = "demo.other" },
+		`name ""`:                          func(i *Info) { i.Name = "" },
+		`name "De mo"`:                     func(i *Info) { i.Name = "De mo" },
+		"version is empty":                 func(i *Info) { i.Version = "" },
+		"no handlers":                      func(i *Info) { i.Handlers, i.Subscriptions = nil, nil },
+		"declared twice":                   func(i *Info) { i.Handlers[1].Kind = "demo.echo" },
+		"must begin with":                  func(i *Info) { i.Handlers[0].Kind = "other.echo" },
+		`kind "echo"`:                      func(i *Info) { i.Handlers[0].Kind = "echo" },
+		"payload_schema is not":            func(i *Info) { i.Handlers[0].PayloadSchema = []byte("{") },
+		"must not be negative":             func(i *Info) { i.Handlers[0].MaxAttempts = -1 },
+		"backoff and max_backoff must not": func(i *Info) { i.Handlers[0].Retry = &RetryPolicy{Backoff: -1} },
+		`subscription "demo..x"`:           func(i *Info) { i.Subscriptions[0].Type = "demo..x" },
+		"not among the handlers":           func(i *Info) { i.Subscriptions[0].Kind = "demo.other" },
 	} {
 		i := good()
 		spoil(&i)
