@@ -53,9 +53,13 @@ func messageKey(session string, n int) string { return fmt.Sprintf("m/%s/%010d",
 
 func messagePrefix(session string) string { return "m/" + session + "/" }
 
-// messageID is that of the n-th message that a task adds.
+// messageID is that of the n-th message that a task adds in its life.
 func messageID(task *sdk.Task, n int) string {
-	return fmt.Sprintf("msg_%s_%d", strings.TrimPrefix(task.ID, "tsk_"), n)
+	id := "msg_" + strings.TrimPrefix(task.ID, "tsk_")
+	if task.Life > 1 {
+		id += fmt.Sprintf("_life%d", task.Life)
+	}
+	return fmt.Sprintf("%s_%d", id, n)
 }
 
 // maxStored is the most bytes of text of a message; the store takes 256 KiB.

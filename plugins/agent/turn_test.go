@@ -59,6 +59,31 @@ func TestTurnWithoutSession(t *testing.T) {
 	}
 }
 
+// TestMessagesOfTwoLives: a task that is retried after others have spoken adds messages of
+// its own, whose ids are not those of its first life.
+func TestMessagesOfTwoLives(t *testing.T) {
+	w := setup(t, `{}`)
+	w.model.say = script("a", "b", "c")
+	task := w.task("chat", `{"session":"s","message":"x"}`)
+	for life := 1; life <= 2; life++ {
+		task.Life = life
+		w.fresh()
+		if _, err := w.handle(t.Context(), task); err != nil {
+			t.Fatal(err)
+		}
+		if life == 1 {
+			w.chat("s", "y")
+		}
+	}
+	seen := map[any]bool{}
+	for _, m := range w.run("history", `{"session":"s"}`)["messages"].([]any) {
+		seen[m.(map[string]any)["id"]] = true
+	}
+	if len(seen) != 6 {
+		t.Errorf("6 messages have %d ids: %v", len(seen), seen)
+	}
+}
+
 func TestAttachments(t *testing.T) {
 	w := setup(t, `{}`)
 	w.model.say = script("ok")
