@@ -13,7 +13,7 @@ import (
 const helpText = `Commands, which need no model:
 /help                     this list
 /new [TITLE]              begin a new session
-/sessions                 list the sessions, the newest first
+/sessions                 list the sessions, those used last first
 /switch SESSION           go on in another session
 /history [N]              the last N messages of this session (20)
 /clear                    forget this session's conversation from here on; its messages stay in the history

@@ -177,11 +177,13 @@ func (t *turn) tryLock(ctx context.Context, ended map[string]bool) (locked, erro
 		if s.Firm != t.task.ID { // somebody may still count on this one
 			s.Firm = ""
 		}
-		s.Turn, s.LastTurn, s.TurnBase, s.Messages, s.UpdatedAt = t.task.ID, t.task.ID, base, base, sdk.Now()
+		now := sdk.Now()
+		s.Turn, s.LastTurn, s.TurnBase, s.Messages, s.UpdatedAt = t.task.ID, t.task.ID, base, base, now
+		also := append(s.use(now), w)
 		if s.Title == "" {
 			s.Title = titleOf(t.in.Message)
 		}
-		err = s.save(ctx, t.host, w)
+		err = s.save(ctx, t.host, also...)
 		if err == nil {
 			return locked{Base: base}, nil
 		}

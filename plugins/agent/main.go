@@ -30,7 +30,7 @@ func newPlugin(a *agent) *sdk.Bundle {
 		ConfigSchema: json.RawMessage(configSchema),
 	},
 		chatKind(a),
-		sdk.Func(reads("sessions", "Lists the conversations, the newest first.",
+		sdk.Func(reads("sessions", "Lists the conversations, those used last first.",
 			`"properties":{"limit":{"type":"integer","minimum":1,"maximum":100,"default":50},"cursor":{"type":"string","description":"next_cursor of the page before"}}`,
 			`{"type":"object","required":["sessions","next_cursor"],"properties":{"sessions":{"type":"array","items":`+publicSession+`},"next_cursor":{"type":"string"}}}`,
 			`{}`), a.sessions),

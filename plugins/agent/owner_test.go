@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -15,6 +18,43 @@ func (w *world) as(owner, kind, payload string) (map[string]any, error) {
 	task := w.task(kind, payload)
 	task.Owner = owner
 	return w.handle(w.Context(), task)
+}
+
+// TestSessionsInOrderOfUse: the first one is that which nagatha chat --continue goes on
+// in, also of sessions that an earlier version made.
+func TestSessionsInOrderOfUse(t *testing.T) {
+	w := setup(t, `{}`)
+	w.model.say = func(_ int, _ Request, on func(Delta)) (Reply, error) { return text("ok", on) }
+	old := &session{ID: "old", CreatedAt: sdk.Now().Add(-time.Hour), Next: 1}
+	if err := old.save(t.Context(), w.Host); err != nil {
+		t.Fatal(err)
+	}
+	want := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, s := range w.run("sessions", `{}`)["sessions"].([]any) {
+			got = append(got, s.(map[string]any)["session"].(string))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("sessions %q, want %q", got, want)
+		}
+	}
+	next := func(session string) { // the clock goes on
+		for now := sdk.Now(); sdk.Now() == now; {
+			runtime.Gosched()
+		}
+		w.chat(session, "hi")
+	}
+	next("a")
+	next("b")
+	want("b", "a", "old")
+	next("a")
+	want("a", "b", "old")
+	next("old")
+	next("old")
+	want("old", "a", "b")
+	w.run("delete_session", `{"session":"old"}`)
+	want("a", "b")
 }
 
 // TestOwnersAreApart: two people who call a session the same do not meet in it, and

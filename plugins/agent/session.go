@@ -20,6 +20,10 @@ type session struct {
 	UpdatedAt sdk.Time `json:"updated_at"`
 	Messages  int      `json:"messages"` // after the last turn that ended well
 
+	// Used is when a turn last began here, which is its place among an owner's sessions.
+	// 0: where it was created, also those of versions that knew no other.
+	Used sdk.Time `json:"used,omitempty"`
+
 	// Summary stands for the messages up to and including SummaryUpTo, which are kept.
 	Summary     string `json:"summary,omitempty"`
 	SummaryUpTo int    `json:"summary_up_to,omitempty"`
@@ -44,12 +48,21 @@ type session struct {
 }
 
 // Keys: s/PLACE is a head, m/PLACE/NUMBER a message, and n/TIME/PLACE or
-// o/@OWNER/TIME/PLACE an index of an owner's sessions, newest first.
+// o/@OWNER/TIME/PLACE an index of an owner's sessions, those used last first.
 func headKey(id string) string { return "s/" + id }
 
 func indexKey(s *session) string {
 	_, owner, _ := strings.Cut(s.ID, ownerMark)
-	return fmt.Sprintf("%s%013d/%s", indexPrefix(owner), 9_999_999_999_999-int64(s.CreatedAt), s.ID)
+	return fmt.Sprintf("%s%013d/%s", indexPrefix(owner), 9_999_999_999_999-int64(cmp.Or(s.Used, s.CreatedAt)), s.ID)
+}
+
+// use moves the session to the front of its owner's. Its writes belong to the next save.
+func (s *session) use(now sdk.Time) (moves []sdk.KVWrite) {
+	old := indexKey(s)
+	if s.Used = now; s.version > 0 && indexKey(s) != old {
+		moves = []sdk.KVWrite{{Delete: &sdk.KVDelete{Key: old}}, {Set: &sdk.KVSet{Key: indexKey(s), Value: json.RawMessage("null")}}}
+	}
+	return moves
 }
 
 // sessionPattern is what a client may call a session of its own.
@@ -135,7 +148,7 @@ func (a *agent) sessions(ctx context.Context, host sdk.Host, in struct {
 	return map[string]any{"sessions": list, "next_cursor": next}, nil
 }
 
-// listSessions returns a page of the task's owner's sessions, the newest first.
+// listSessions returns a page of the task's owner's sessions, those used last first.
 func listSessions(ctx context.Context, host sdk.Host, after string, limit int) (list []*session, next string, err error) {
 	prefix := indexPrefix(sdk.TaskFrom(ctx).Owner)
 	page, err := sdk.NewKV(host).List(ctx, sdk.KVList{Prefix: prefix, After: after, Limit: limit})
@@ -172,17 +185,9 @@ func (a *agent) deleteSession(ctx context.Context, host sdk.Host, in struct {
 	Session string `json:"session"`
 }) (any, error) {
 	at := placeFor(ctx, in.Session)
-	s, err := getSession(ctx, host, at)
+	s, err := deleteHead(ctx, host, at)
 	if err != nil {
 		return nil, err
-	}
-	if s != nil {
-		_, err := sdk.NewKV(host).Apply(ctx,
-			sdk.KVWrite{Delete: &sdk.KVDelete{Key: headKey(s.ID)}},
-			sdk.KVWrite{Delete: &sdk.KVDelete{Key: indexKey(s)}})
-		if err != nil {
-			return nil, err
-		}
 	}
 	a.transcripts.forget(at)
 	n, err := deleteMessages(ctx, host, at, 0)
@@ -200,6 +205,23 @@ func (a *agent) deleteSession(ctx context.Context, host sdk.Host, in struct {
 		err = nil
 	}
 	return map[string]any{"deleted": s != nil || n > 0, "messages": n}, err
+}
+
+// deleteHead deletes a head with its place among its owner's, and returns it; nil: there
+// is none.
+func deleteHead(ctx context.Context, host sdk.Host, at string) (*session, error) {
+	for try := 1; ; try++ {
+		s, err := getSession(ctx, host, at)
+		if err != nil || s == nil {
+			return nil, err
+		}
+		_, err = sdk.NewKV(host).Apply(ctx,
+			sdk.KVWrite{Delete: &sdk.KVDelete{Key: headKey(s.ID), IfVersion: &s.version}},
+			sdk.KVWrite{Delete: &sdk.KVDelete{Key: indexKey(s)}})
+		if err == nil || sdk.CodeOf(err) != sdk.CodeConflict || try == maxRaces {
+			return s, err
+		}
+	}
 }
 
 // titleOf makes a title of the first message.
