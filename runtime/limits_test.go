@@ -204,7 +204,8 @@ func TestDeadlineAndExpiry(t *testing.T) {
 		all[name] = e.submit(sub(soon)).ID
 	}
 	// Started in time, it may take as long as it wants.
-	task := e.submit(sdk.Submission{Kind: "t.patient", Expires: soon})
+	never := sdk.TimeOf(time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC))
+	task := e.submit(sdk.Submission{Kind: "t.patient", Expires: soon, Deadline: never})
 	e.until(task.ID, sdk.StateWaiting)
 	for name, id := range all {
 		task := e.wait(id)

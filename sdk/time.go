@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -34,8 +35,12 @@ func (t Time) Time() time.Time {
 // Add returns t+d.
 func (t Time) Add(d time.Duration) Time { return t + Time(d.Milliseconds()) }
 
-// Sub returns t−u.
-func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Millisecond }
+// Sub returns t−u, or the longest duration where it is longer, as for a deadline in the
+// year 9999.
+func (t Time) Sub(u Time) time.Duration {
+	const most = Time(math.MaxInt64 / time.Millisecond)
+	return time.Duration(min(max(t-u, -most), most)) * time.Millisecond
+}
 
 const timeLayout = "2006-01-02T15:04:05.000Z"
 

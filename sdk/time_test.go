@@ -35,6 +35,19 @@ func TestTimeJSON(t *testing.T) {
 	}
 }
 
+func TestTimeSub(t *testing.T) {
+	now, never := TimeOf(time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)), TimeOf(time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC))
+	if d := now.Add(time.Hour).Sub(now); d != time.Hour {
+		t.Errorf("an hour later: %v", d)
+	}
+	if d := never.Sub(now); d < 290*365*24*time.Hour {
+		t.Errorf("in the year 9999: %v", d)
+	}
+	if d := now.Sub(never); d > -290*365*24*time.Hour {
+		t.Errorf("before the year 9999: %v", d)
+	}
+}
+
 func TestDurationJSON(t *testing.T) {
 	for in, want := range map[time.Duration]string{
 		0: `"0s"`, 30 * time.Second: `"30s"`, time.Minute: `"1m"`, time.Hour: `"1h"`,
