@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -48,6 +49,24 @@ func TestSubmissionFields(t *testing.T) {
 			}
 			t.Errorf("fields %v, want %s: %s", e.Fields, tt.field, tt.message)
 		})
+	}
+}
+
+// Faults are counted beyond a few, so that an answer is not larger than its request.
+func TestManyFaults(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(`{"kind":"a.b","labels":{"":null`)
+	for i := range 1000 {
+		fmt.Fprintf(&text, `,"k%d":1`, i)
+	}
+	f, err := readFields([]byte(text.String() + `}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.submission()
+	var e *sdk.Error
+	if !errors.As(f.err(), &e) || len(e.Fields) != 20 || !strings.HasSuffix(e.Message, "; and 981 more") {
+		t.Errorf("%d fields, %.2000s", len(e.Fields), e.Message)
 	}
 }
 
@@ -112,6 +131,7 @@ func TestParseRequest(t *testing.T) {
 		{"no version", `{"id":1,"method":"ping"}`, sdk.CodeInvalidRequest, `1`},
 		{"no method", `{"jsonrpc":"2.0","id":1}`, sdk.CodeInvalidRequest, `1`},
 		{"method", `{"jsonrpc":"2.0","id":1,"method":1}`, sdk.CodeInvalidRequest, `1`},
+		{"long id", `{"jsonrpc":"2.0","id":"` + strings.Repeat("x", 16<<10) + `","method":"ping"}`, sdk.CodeInvalidRequest, `null`},
 		{"object id", `{"jsonrpc":"2.0","id":{},"method":"ping"}`, sdk.CodeInvalidRequest, `null`},
 		{"bool id", `{"jsonrpc":"2.0","id":true,"method":"ping"}`, sdk.CodeInvalidRequest, `null`},
 		{"unknown member", `{"jsonrpc":"2.0","id":1,"method":"ping","parms":{}}`, sdk.CodeInvalidRequest, `1`},

@@ -15,6 +15,9 @@ type request struct {
 	size   int // of its message
 }
 
+// maxID is how long an id may be: it is echoed beside all that fits into a frame.
+const maxID = 16 << 10
+
 func idOrNull(id json.RawMessage) json.RawMessage {
 	if id == nil {
 		return json.RawMessage("null")
@@ -51,6 +54,8 @@ func parseRequest(text []byte) (*request, *sdk.Error) {
 		case "id":
 			if ids++; m.value[0] == '{' || m.value[0] == '[' || m.value[0] == 't' || m.value[0] == 'f' {
 				fail("id must be a string, a number or null")
+			} else if len(m.value) > maxID {
+				fail("id has %d bytes, at most %d are possible", len(m.value), maxID)
 			} else {
 				req.id = m.value
 			}

@@ -141,7 +141,7 @@ func (s *Server) postBatch(ctx context.Context, in *batchInput) (*batchOutput, e
 	if err != nil {
 		return nil, err
 	}
-	subs, bad := f.submissions()
+	subs, bad := f.submissions(s.cfg.Limits.FrameBytes)
 	if err := f.err(); err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (s *Server) postBatch(ctx context.Context, in *batchInput) (*batchOutput, e
 			return nil, err
 		}
 	}
-	return &batchOutput{newManyResult(bad, done)}, nil
+	return &batchOutput{newManyResult(bad, done, s.cfg.Limits.FrameBytes)}, nil
 }
 
 type listInput struct {

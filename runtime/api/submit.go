@@ -35,7 +35,7 @@ func (c *conn) submit(req *request) {
 
 func (c *conn) submitMany(req *request) {
 	job := submitJob{req: req, many: true}
-	job.subs, job.bad = req.params.submissions()
+	job.subs, job.bad = req.params.submissions(c.srv.cfg.Limits.FrameBytes)
 	if err := req.params.err(); err != nil {
 		c.reply(req, nil, err)
 		return
@@ -103,7 +103,7 @@ func (c *conn) runSubmits(jobs []submitJob) {
 		mine := done[:n]
 		done = done[n:]
 		if job.many {
-			c.reply(job.req, newManyResult(job.bad, mine), nil)
+			c.reply(job.req, newManyResult(job.bad, mine, c.srv.cfg.Limits.FrameBytes), nil)
 		} else {
 			c.answerSubmit(job, mine[0])
 		}
@@ -156,11 +156,42 @@ type oneResult struct {
 	Task         *sdk.Task  `json:"task,omitempty"`
 	Deduplicated *bool      `json:"deduplicated,omitempty"`
 	Error        *sdk.Error `json:"error,omitempty"`
+	Cut          bool       `json:"cut,omitempty" doc:"The whole answer would not fit into a frame: each task is without payload, result, error, progress and labels, each error without fields."`
+}
+
+// cutResult is about how many bytes a result that was cut takes at most.
+const cutResult = 1 << 10
+
+// cut leaves out whatever may be large.
+func (r *oneResult) cut() {
+	r.Cut = true
+	if r.Task != nil {
+		task := *r.Task
+		task.Payload, task.Result, task.Error, task.Progress = nil, nil, nil, nil
+		task.Labels, task.Reason = map[string]string{}, clip(task.Reason)
+		r.Task = &task
+	}
+	if r.Error != nil {
+		r.Error = &sdk.Error{Code: r.Error.Code, Message: clip(r.Error.Message), Retryable: r.Error.Retryable}
+	}
+}
+
+// size is about how many bytes it takes, rather more than less.
+func (r *oneResult) size() int {
+	if r.Task != nil {
+		return sizeOf(r.Task)
+	}
+	n := 128 + 2*len(r.Error.Message)
+	for _, f := range r.Error.Fields {
+		n += 64 + 2*len(f.Field) + 2*len(f.Message)
+	}
+	return n
 }
 
 // newManyResult joins the errors of elements that were not understood, which
-// leave gaps, with the outcomes of the others.
-func newManyResult(bad []*sdk.Error, done []runtime.Submitted) manyResult {
+// leave gaps, with the outcomes of the others. They are cut where they would not fit
+// into room: the tasks exist, and their ids must reach the client.
+func newManyResult(bad []*sdk.Error, done []runtime.Submitted, room int) manyResult {
 	out := manyResult{Results: make([]oneResult, len(bad))}
 	for i := range bad {
 		if bad[i] != nil {
@@ -174,6 +205,15 @@ func newManyResult(bad []*sdk.Error, done []runtime.Submitted) manyResult {
 			continue
 		}
 		out.Results[i] = oneResult{Task: &d.Task, Deduplicated: &d.Duplicate}
+	}
+	size := 0
+	for i := range out.Results {
+		size += out.Results[i].size()
+	}
+	if size > room-maxID {
+		for i := range out.Results {
+			out.Results[i].cut()
+		}
 	}
 	return out
 }

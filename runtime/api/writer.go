@@ -195,7 +195,7 @@ func (c *conn) replyText(req *request, result any, err error) []byte {
 		if body, err = encode(result); err != nil {
 			c.log.Error("a reply cannot be encoded", "method", req.method, "error", err)
 			err = sdk.Errorf(sdk.CodeInternal, "the reply cannot be encoded")
-		} else if limit := c.srv.cfg.Limits.FrameBytes; len(body) > limit-1024 {
+		} else if limit := c.srv.cfg.Limits.FrameBytes; len(body)+len(req.id) > limit-1024 {
 			err = sdk.Errorf(sdk.CodeLimitExceeded, "the reply would be larger than %sframe_bytes, %d: ask for less", settings, limit)
 		}
 	}

@@ -146,6 +146,29 @@ func TestMethods(t *testing.T) {
 		t.Errorf("fields of the second: %v", f)
 	}
 	c.fails("task.submit_many", `{}`, "invalid", -32602)
+
+	// Each task is told of, also where not all of them fit into a frame whole.
+	var cut struct {
+		Results []struct {
+			Task  *sdk.Task
+			Error *sdk.Error
+			Cut   bool
+		}
+	}
+	c.call("task.submit_many", `{"tasks":[{"kind":"`+strings.Repeat("x", 5000)+`"}`+strings.Repeat(`,{"kind":"bench.echo","payload":"`+strings.Repeat("x", 4000)+`"}`, 999)+`]}`, &cut)
+	for i, r := range cut.Results[1:] {
+		if !r.Cut || r.Task.ID == "" || r.Task.Kind != "bench.echo" || string(r.Task.Payload) != "null" {
+			t.Fatalf("result %d: %+v", i, r)
+		}
+	}
+	if e := cut.Results[0].Error; e == nil || e.Code != "invalid" || len(e.Fields) > 0 || !cut.Results[0].Cut {
+		t.Errorf("%+v", cut.Results[0])
+	}
+
+	resp, text := w.http("POST", "/api/v1/tasks/batch", `{"tasks":[{"kind":"bench.echo","payload":1}`+strings.Repeat(`,{"kind":"bench.echo","payload":"`+strings.Repeat("x", 4000)+`"}`, 999)+`]}`, nil)
+	if resp.StatusCode != 200 || len(text) > 2<<20 || strings.Count(string(text), `"cut":true`) != 1000 {
+		t.Errorf("batch: %d, %d bytes", resp.StatusCode, len(text))
+	}
 	c.fails("task.submit_many", `{"tasks":[`+strings.Repeat(`{},`, 1000)+`{}]}`, "invalid", -32602)
 
 	w.finished(`{"kind":"bench.echo"}`)
