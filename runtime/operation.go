@@ -35,10 +35,18 @@ func (o *attemptOps) name(op *Operation, name string) *sdk.Error {
 	if o.count == nil {
 		o.count = map[string]int{}
 	}
+	if o.count[name] == 0 && len(o.count) >= maxNames {
+		return sdk.Errorf(sdk.CodeLimitExceeded, "the attempt has used %d names of operations, as many as it can", maxNames)
+	}
 	o.count[name]++
 	op.Name, op.Occurrence = name, o.count[name]
 	return nil
 }
+
+// maxNames bounds the names that an attempt makes the runtime remember: asking for a step
+// is free, and records nothing. More operations than that do not fit into the default of
+// limits.bytes_per_task.
+const maxNames = 200_000
 
 // recall reads what an earlier run of this life has recorded, once.
 func (a *attempt) recall(ctx context.Context) error {

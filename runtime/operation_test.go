@@ -210,6 +210,21 @@ func TestMismatch(t *testing.T) {
 }
 
 // TestRetryKeepsOperations: the next attempt of a life finds what the last recorded.
+// A plugin that asks for steps without end does not fill the memory with their names.
+func TestNamesAreBounded(t *testing.T) {
+	e := setup(t, runtime.Config{}, handler("t.asks", func(ctx context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		for i := range 1_000_000 {
+			if _, err := h.Call(ctx, sdk.OpStepGet, fmt.Appendf(nil, `{"name":"%d"}`, i)); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	}))
+	if task := e.wait(e.submit(sdk.Submission{Kind: "t.asks", MaxAttempts: 1}).ID); task.Error == nil || task.Error.Code != sdk.CodeLimitExceeded {
+		t.Errorf("%s %v", task.State, task.Error)
+	}
+}
+
 func TestRetryKeepsOperations(t *testing.T) {
 	var steps atomic.Int32
 	flaky := handler("t.flaky", func(ctx context.Context, task *sdk.Task, h sdk.Host) (json.RawMessage, error) {
