@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	goruntime "runtime"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -252,11 +253,19 @@ const maxErrorText = 8 << 10
 func cleanError(e *sdk.Error) *sdk.Error {
 	c := *e
 	c.Fields = nil
-	if c.Code == "" {
+	if !validCode(c.Code) {
 		c.Code = sdk.CodeHandlerError
 	}
 	c.Message = cleanString(c.Message, maxErrorText)
 	return &c
+}
+
+// maxCode is how long a plugin's own error code may be.
+const maxCode = 64
+
+// validCode reports whether a code is one in lower_snake.
+func validCode(code string) bool {
+	return code != "" && len(code) <= maxCode && strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
 
 // cleanString makes s valid UTF-8 without NUL and at most n bytes.

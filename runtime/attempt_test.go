@@ -79,6 +79,27 @@ func TestBackoffDoesNotOverflow(t *testing.T) {
 	}
 }
 
+// A code of a plugin's own is kept, what is none is not.
+func TestErrorCodes(t *testing.T) {
+	e := setup(t, runtime.Config{}, handler("t.fails", func(_ context.Context, t *sdk.Task, _ sdk.Host) (json.RawMessage, error) {
+		var code string
+		if err := json.Unmarshal(t.Payload, &code); err != nil {
+			return nil, err
+		}
+		return nil, &sdk.Error{Code: code, Message: "as asked"}
+	}))
+	for code, want := range map[string]string{"out_of_paper": "out_of_paper", "": sdk.CodeHandlerError, "Out of paper": sdk.CodeHandlerError,
+		strings.Repeat("x", 1<<10): sdk.CodeHandlerError} {
+		payload, err := json.Marshal(code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if task := e.wait(e.submit(sdk.Submission{Kind: "t.fails", Payload: payload}).ID); task.Error.Code != want || task.Error.Message != "as asked" {
+			t.Errorf("%.20q: %.100v", code, task.Error)
+		}
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	started := make(chan int, 10)
 	e := setup(t, runtime.Config{}, blocking("t.slow", started, func(ctx context.Context) (json.RawMessage, error) { return nil, context.Cause(ctx) }))
