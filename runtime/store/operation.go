@@ -69,6 +69,9 @@ func (t *tick) operate(a *operateArg) error {
 		}
 		if fresh[i] {
 			o.size += opWeight + int64(len(op.Record))
+			if q := op.Approval; q != nil {
+				o.size += int64(len(q.Question) + len(q.Detail))
+			}
 		}
 	}
 	if o.bytes+o.size > t.cfg.MaxBytes {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,6 +74,12 @@ func testSteps(t *testing.T, open Open) {
 	}
 	if sdk.CodeOf(err) != sdk.CodeLimitExceeded {
 		t.Errorf("without end: %v", err)
+	}
+	f.submit(f.newTask("a.b"))
+	large := runtime.Operation{Name: "ask", Occurrence: 1, Op: sdk.OpApprove, Due: sdk.Now().Add(time.Hour), Approval: &sdk.Approval{
+		ID: "apr_large", Question: "?", Detail: json.RawMessage(`"` + strings.Repeat("x", 64<<10) + `"`)}}
+	if _, err := f.operate(f.claimOne("a.b"), large); sdk.CodeOf(err) != sdk.CodeLimitExceeded {
+		t.Errorf("a question that is too large: %v", err)
 	}
 	stale := c
 	stale.Token++
