@@ -28,6 +28,7 @@ type chat struct {
 	alone          bool // one message, and no conversation
 	interrupts     <-chan os.Signal
 	lines          chan string // what is typed; nil until somebody needs it
+	unread         error       // why it ended before its end, once lines is closed
 	denied         bool        // this token may not decide approvals
 }
 
@@ -140,6 +141,9 @@ func (ch *chat) talk(ctx context.Context) error {
 			switch line = strings.TrimSpace(line); {
 			case !ok, line == "/quit", line == "/exit":
 				ch.leave(ok)
+				if !ok {
+					return ch.unread
+				}
 				return nil
 			case line == "":
 				continue
@@ -207,6 +211,9 @@ func (ch *chat) input() <-chan string {
 			sc.Buffer(nil, 1<<20)
 			for sc.Scan() {
 				ch.lines <- sc.Text()
+			}
+			if ch.unread = sc.Err(); errors.Is(ch.unread, bufio.ErrTooLong) {
+				ch.unread = errors.New("a line is longer than 1 MiB")
 			}
 		}()
 	}

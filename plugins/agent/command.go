@@ -79,7 +79,7 @@ func (t *turn) newSession(ctx context.Context, title string) (string, string, er
 		if err != nil || s != nil {
 			return true, err
 		}
-		s = &session{ID: place(t.task.Owner, id), Title: clip(title, 200), CreatedAt: t.start.At, UpdatedAt: t.start.At, Next: 1}
+		s = &session{ID: place(t.task.Owner, id), Title: clip(oneLine(title), 200), CreatedAt: t.start.At, UpdatedAt: t.start.At, Next: 1}
 		return true, s.save(ctx, t.host)
 	})
 	return id, "A new session: " + id, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"unicode"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -172,7 +173,7 @@ func (a *agent) rename(ctx context.Context, host sdk.Host, in struct {
 	Session string `json:"session"`
 	Title   string `json:"title"`
 }) (any, error) {
-	s, err := change(ctx, host, placeFor(ctx, in.Session), func(s *session) error { s.Title = in.Title; return nil })
+	s, err := change(ctx, host, placeFor(ctx, in.Session), func(s *session) error { s.Title = oneLine(in.Title); return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -227,5 +228,16 @@ func deleteHead(ctx context.Context, host sdk.Host, at string) (*session, error)
 // titleOf makes a title of the first message.
 func titleOf(text string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	return clip(strings.TrimSpace(line), 60)
+	return clip(strings.TrimSpace(oneLine(line)), 60)
+}
+
+// oneLine takes out of a title what is no text, such as NUL, which the store refuses in
+// what is searched.
+func oneLine(title string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, title)
 }

@@ -84,6 +84,24 @@ func TestMessagesOfTwoLives(t *testing.T) {
 	}
 }
 
+// TestTitleOfOddText: a title is searched for, which takes no NUL; the message stays as it
+// is.
+func TestTitleOfOddText(t *testing.T) {
+	w := setup(t, `{}`)
+	w.model.say = script("a")
+	w.chat("s", "one\x00two\x1b[31m\nthree")
+	w.wantKept("s", "user: one\x00two\x1b[31m\nthree", "assistant: a")
+	if m := w.run("rename", `{"session":"s","title":"x\u0000y"}`); m["title"] != "x y" {
+		t.Errorf("renamed: %v", m)
+	}
+	w.run("chat", `{"message":"/new a\u0000b"}`)
+	for _, s := range w.run("sessions", `{}`)["sessions"].([]any) {
+		if title := s.(map[string]any)["title"]; title != "x y" && title != "a b" {
+			t.Errorf("title %q", title)
+		}
+	}
+}
+
 func TestAttachments(t *testing.T) {
 	w := setup(t, `{}`)
 	w.model.say = script("ok")
