@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -128,8 +129,9 @@ func (in *instance) run(ctx context.Context, m *module) {
 			case <-ctx.Done():
 			}
 		})
-	mod, err := m.runtime.InstantiateModule(ctx, m.code, config)
-	if mod != nil {
+	mod, err := m.runtime.InstantiateModule(ctx, m.code, config.WithStartFunctions())
+	if err == nil {
+		err = in.main(ctx, mod)
 		_ = mod.Close(context.WithoutCancel(ctx))
 	}
 	in.mu.Lock()
@@ -142,6 +144,30 @@ func (in *instance) run(ctx context.Context, m *module) {
 	in.inbox.close()
 	in.session.Fail(why)
 	in.plugin.gone(in)
+}
+
+// main runs the module's code until it ends or, at most some microseconds after ctx has
+// ended, is made to.
+func (in *instance) main(ctx context.Context, mod api.Module) error {
+	stop := mod.ExportedGlobal(stopGlobal).(api.MutableGlobal)
+	stopped := make(chan struct{})
+	unless := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		stop.Set(1)
+	})
+	defer func() {
+		if !unless() {
+			<-stopped
+		}
+	}()
+	for _, name := range []string{startFunc, "_start"} {
+		if f := mod.ExportedFunction(name); f != nil {
+			if _, err := f.Call(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // cause turns the end of main into an error of the plugin's.

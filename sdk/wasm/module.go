@@ -3,7 +3,6 @@
 package wasm
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -32,8 +31,14 @@ func (p *Plugin) compile(ctx context.Context, binary []byte) (*module, error) {
 }
 
 func (m *module) compile(ctx context.Context, cfg *Config, folder string, binary []byte) error {
+	binary, err := meter(binary)
+	if errors.Is(err, errNoModule) {
+		return errors.New("compile the module: it is no WebAssembly; build it with GOOS=wasip1 GOARCH=wasm go build")
+	}
+	if err != nil {
+		return fmt.Errorf("compile the module: %w", err)
+	}
 	rc := wazero.NewRuntimeConfigCompiler().
-		WithCloseOnContextDone(true).
 		WithMemoryLimitPages(uint32(min(max(cfg.Memory/pageBytes, 1), 65536)))
 	if folder != "" {
 		if err := use(folder); err != nil {
@@ -53,15 +58,21 @@ func (m *module) compile(ctx context.Context, cfg *Config, folder string, binary
 	if err := exportABI(ctx, m.runtime); err != nil {
 		return fmt.Errorf("prepare the ABI: %w", err)
 	}
-	code, err := m.runtime.CompileModule(ctx, binary)
-	if err != nil && !bytes.HasPrefix(binary, []byte("\x00asm")) {
-		return errors.New("compile the module: it is no WebAssembly; build it with GOOS=wasip1 GOARCH=wasm go build")
-	}
-	if err != nil {
+	if m.code, err = validate(ctx, m.runtime, binary); err != nil {
 		return fmt.Errorf("compile the module: %w", err)
 	}
-	m.code = code
 	return m.check()
+}
+
+// validate compiles a binary. wazero 1.12 panics on some that are broken, such as one
+// with a function of a type that is not there.
+func validate(ctx context.Context, r wazero.Runtime, binary []byte) (code wazero.CompiledModule, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			code, err = nil, fmt.Errorf("it is broken: %v", p)
+		}
+	}()
+	return r.CompileModule(ctx, binary)
 }
 
 // check names what the module wants and this runtime does not have.

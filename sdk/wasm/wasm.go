@@ -18,10 +18,10 @@
 // # Why
 //
 // Instances are made as attempts need them, up to a limit, and used again; memory
-// never is. Those that have nothing to do leave, and the compiled code after them.
-// Every instance runs with a check on each loop (wazero's WithCloseOnContextDone):
-// it costs compute, but without it one busy guest stops the garbage collector of
-// the whole runtime, and an endless one could not be ended at all.
+// never is. Those that have nothing to do leave, and the compiled code after them. A
+// module is compiled with a count in its loops and functions, see meter: without it one
+// busy guest stops the garbage collector of the whole runtime, and an endless one could
+// not be ended at all.
 package wasm
 
 import (

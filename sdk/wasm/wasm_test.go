@@ -335,14 +335,24 @@ func addressSpace() (bytes int64) {
 	return bytes * int64(os.Getpagesize())
 }
 
-func BenchmarkEcho(b *testing.B) {
+// BenchmarkTask is one task at a time: one that does nothing, one that reads and writes
+// 2 KB of JSON, and one with a loop of a million turns.
+func BenchmarkTask(b *testing.B) {
 	p := load(b, wasm.Config{})
-	task, host := sdktest.Task("test.echo", `{"a":"`+strings.Repeat("x", 248)+`"}`), sdktest.NewHost()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := p.Handle(b.Context(), task, host); err != nil {
-			b.Fatal(err)
-		}
+	for kind, payload := range map[string]string{
+		"echo": `{"a":"` + strings.Repeat("x", 248) + `"}`,
+		"json": `{"rows":[` + strings.Repeat(`{"id":1234,"name":"a name","tags":["x","y"]},`, 39) + `null]}`,
+		"mix":  `1`,
+	} {
+		task, host := sdktest.Task("test."+kind, payload), sdktest.NewHost()
+		b.Run(kind, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := p.Handle(b.Context(), task, host); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -61,6 +61,26 @@ func main() {
 			for {
 			}
 		}),
+		handler("json", func(_ context.Context, t *sdk.Task, _ sdk.Host) (json.RawMessage, error) {
+			var v map[string]any
+			if err := json.Unmarshal(t.Payload, &v); err != nil {
+				return nil, err
+			}
+			return json.Marshal(v)
+		}),
+		handler("mix", func(_ context.Context, t *sdk.Task, _ sdk.Host) (json.RawMessage, error) {
+			x := uint64(len(t.Payload))
+			for range 1_000_000 { // xorshift
+				x ^= x << 13
+				x ^= x >> 7
+				x ^= x << 17
+			}
+			return json.Marshal(x)
+		}),
+		handler("recurse", func(_ context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
+			host.Progress(1, 0, "recursing")
+			return json.Marshal(fibonacci(100))
+		}),
 		handler("flood", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
 			return bytes.Repeat([]byte("1"), 17<<20), nil
 		}),
@@ -75,4 +95,11 @@ func main() {
 		config = append(json.RawMessage(nil), c...)
 		return nil
 	}))
+}
+
+func fibonacci(n int) int {
+	if n < 2 {
+		return n
+	}
+	return fibonacci(n-1) + fibonacci(n-2)
 }
