@@ -223,6 +223,16 @@ func TestTypesAndWait(t *testing.T) {
 	if task, err := conn.Wait(t.Context(), "tsk_a"); err != nil || task.State != sdk.StateCompleted {
 		t.Errorf("wait for what has ended: %v, %v", task.State, err)
 	}
+	var followed []int64
+	for n, err := range conn.Follow(t.Context(), "tsk_a", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Method == MethodEvent {
+			followed = append(followed, n.Event.Seq)
+		}
+	}
+	dense(t, followed, 5)
 	f.append("tsk_b", sdk.EventCreated, `{}`)
 	done := make(chan error, 1)
 	go func() {
