@@ -211,9 +211,11 @@ func (w *Watch) endOfTask(ctx context.Context, out []Notice, read int) ([]Notice
 }
 
 func (w *Watch) nextTopics(ctx context.Context, out []Notice, limit int) ([]Notice, error) {
-	const page = 256
+	// As many rows as are wanted, since each may be large; where few of them are, more
+	// at a time.
+	page := min(limit, maxPage)
 	w.more = false
-	for read := 0; len(out) < limit; read += page {
+	for read := 0; len(out) < limit; read, page = read+page, min(2*page, maxPage) {
 		if w.more = read >= maxLook; w.more {
 			return out, nil
 		}
@@ -251,6 +253,9 @@ func (w *Watch) nextTopics(ctx context.Context, out []Notice, limit int) ([]Noti
 // some milliseconds, so that a narrow topic over a long log does not keep the
 // replies of its connection waiting.
 const maxLook = 4096
+
+// maxPage is how many rows one query of it reads.
+const maxPage = 256
 
 // lag tells once that the watcher is far behind, until it has caught up.
 func (w *Watch) lag(out []Notice, behind int64) []Notice {

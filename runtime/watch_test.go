@@ -261,6 +261,38 @@ func TestWatchTopicsAndGaps(t *testing.T) {
 	}
 }
 
+// asked is a store that remembers how many rows of the log were asked for.
+type asked struct {
+	runtime.Store
+	rows int
+}
+
+func (s *asked) Log(ctx context.Context, after int64, limit int) ([]runtime.LogEntry, error) {
+	s.rows += limit
+	return s.Store.Log(ctx, after, limit)
+}
+
+// A watcher that wants a few events, which may be large, is not read hundreds.
+func TestWatchReadsWhatItWants(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo)
+	for range 100 {
+		e.submit(sdk.Submission{Kind: "no.body"})
+	}
+	store := &asked{Store: e.store}
+	watcher, err := runtime.New(runtime.Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := watcher.Watch(t.Context(), runtime.WatchRequest{Topics: []string{"kind.no.body"}, From: "start"}, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if notices, err := w.Next(t.Context(), 4); err != nil || len(notices) != 4 || store.rows > 8 {
+		t.Errorf("%d notices of %d rows, %v", len(notices), store.rows, err)
+	}
+}
+
 // lateTask is a store in which something happens right after a task was read.
 type lateTask struct {
 	runtime.Store
