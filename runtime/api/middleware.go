@@ -156,7 +156,13 @@ func (s *Server) preflight(w http.ResponseWriter, r *http.Request) bool {
 	}
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, X-Request-Id, Ce-Id, Ce-Type, Ce-Source, Ce-Subject, Ce-Time, Ce-Specversion")
+	allowed := []string{"Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-Id"}
+	for asked := range strings.SplitSeq(r.Header.Get("Access-Control-Request-Headers"), ",") {
+		if name := strings.TrimSpace(asked); strings.HasPrefix(strings.ToLower(name), "ce-") { // any attribute of an event
+			allowed = append(allowed, name)
+		}
+	}
+	h.Set("Access-Control-Allow-Headers", strings.Join(allowed, ", "))
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return true

@@ -55,6 +55,7 @@ func (s *Server) routes() (http.Handler, error) {
 		s.routeSeed(mux)
 	}
 	s.routeSystem(api, mux)
+	refine(api.OpenAPI())
 
 	page, err := newPage()
 	if err != nil {
@@ -286,7 +287,8 @@ func names(list, tag string) bool {
 	return false
 }
 
-// onePage ends the body of a list that always fits in one page.
-type onePage struct {
+// OnePage ends the body of a list that always fits in one page. It is exported for huma,
+// too.
+type OnePage struct {
 	NextCursor string `json:"next_cursor" doc:"Always empty: there is one page."`
 }

@@ -80,6 +80,8 @@ func (s *Server) getEvents(ctx context.Context, in *eventsInput) (*eventsOutput,
 
 // eventRequest is documentation: the body is read by fields.
 type eventRequest struct {
+	_ struct{} `additionalProperties:"true"` // attributes of the sender's own
+
 	SpecVersion string   `json:"specversion" example:"1.0"`
 	Type        string   `json:"type" example:"demo.ping" doc:"Dotted; task.* and system.* belong to the runtime."`
 	ID          string   `json:"id,omitempty" doc:"Made up where it is missing."`

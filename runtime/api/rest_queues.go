@@ -27,7 +27,7 @@ func (s *Server) routeQueues(api huma.API) {
 
 type queueList struct {
 	Queues []sdk.QueueStatus `json:"queues"`
-	onePage
+	OnePage
 }
 
 type queuesOutput struct{ Body queueList }

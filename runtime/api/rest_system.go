@@ -43,7 +43,7 @@ func (s *Server) routeSystem(api huma.API, mux *http.ServeMux) {
 
 type pluginList struct {
 	Plugins []sdk.PluginStatus `json:"plugins"`
-	onePage
+	OnePage
 }
 
 type pluginsOutput struct{ Body pluginList }

@@ -484,8 +484,11 @@ func TestRESTRateLimit(t *testing.T) {
 
 func TestForeignOrigin(t *testing.T) {
 	w := start(t, func(c *api.Config) { c.AllowedOrigins = []string{"https://app.example"}; c.MetricsPublic = true })
-	ask := http.Header{"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"POST"}, "Authorization": nil}
+	ask := http.Header{"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"authorization,ce-partitionkey"}, "Authorization": nil}
 	resp, _ := w.http(http.MethodOptions, "/api/v1/tasks", "", ask)
+	if allowed := resp.Header.Get("Access-Control-Allow-Headers"); !strings.Contains(allowed, "Authorization") || !strings.Contains(allowed, "ce-partitionkey") {
+		t.Errorf("headers: %s", allowed)
+	}
 	if resp.StatusCode != 204 || resp.Header.Get("Access-Control-Allow-Origin") != "https://app.example" {
 		t.Errorf("preflight: %d %v", resp.StatusCode, resp.Header)
 	}

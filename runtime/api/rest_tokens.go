@@ -31,7 +31,7 @@ func (s *Server) routeTokens(api huma.API) {
 
 type tokenList struct {
 	Tokens []sdk.AccessToken `json:"tokens"`
-	onePage
+	OnePage
 }
 
 type tokensOutput struct{ Body tokenList }
