@@ -25,9 +25,9 @@ func hostSend(ptr unsafe.Pointer, length uint32)
 // A module has one thread: while it waits in the host, no goroutine runs. So it
 // waits without limit only when no run is in flight. Otherwise it asks how many
 // goroutines could run: if some can they are let, and if none can it waits a
-// moment, so that timers fire. A run that waits durably is not in flight, whatever
-// its other goroutines do: they run while they can, and their timers fire with the
-// next message.
+// moment, so that timers fire. While all runs wait durably the moments grow further,
+// up to a second: a timer, such as that of a context around the wait, fires a little
+// late, and a module that waits for days costs next to nothing.
 func Guest() wire.Conn {
 	return &guest{buf: make([]byte, 16<<10), waits: map[[2]uint64]bool{}, runs: map[uint64]int{}}
 }
@@ -48,6 +48,7 @@ const (
 	// felt.
 	minWait = 1
 	maxWait = 16
+	maxPark = 1000 // where all runs wait durably
 )
 
 // Recv implements wire.Conn.
@@ -115,10 +116,11 @@ func (g *guest) timeout(wait *int32) int32 {
 		*wait = 0
 		return 0
 	}
+	most := int32(maxWait)
 	if !busy {
-		return -1
+		most = maxPark
 	}
-	*wait = min(max(*wait*2, minWait), maxWait)
+	*wait = min(max(*wait*2, minWait), most)
 	return *wait
 }
 

@@ -217,6 +217,26 @@ func TestExitTakesOnlyItsInstance(t *testing.T) {
 	}
 }
 
+// deaf is a host that answers no call.
+type deaf struct{ *sdktest.Host }
+
+func (deaf) Call(ctx context.Context, _ string, _ []byte) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestTimerAroundAWait: the time of a context ends a durable wait, though nothing comes
+// from the runtime.
+func TestTimerAroundAWait(t *testing.T) {
+	p := load(t, wasm.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // where no timer fires
+	defer cancel()
+	got, err := p.Handle(ctx, sdktest.Task("test.patience", `null`), deaf{sdktest.NewHost()})
+	if string(got) != `"cancelled: await: context deadline exceeded"` || err != nil {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
 // TestSpinTakesBystanders: an instance can only be closed whole; its other runs
 // are told that it was not their fault.
 func TestSpinTakesBystanders(t *testing.T) {

@@ -56,6 +56,12 @@ func main() {
 			<-ctx.Done()
 			return json.RawMessage(`"stopped"`), nil
 		}),
+		handler("patience", func(ctx context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
+			ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			defer cancel()
+			_, err := sdk.Await(ctx, host, "never", 0)
+			return json.Marshal(fmt.Sprint(err))
+		}),
 		handler("spin", func(_ context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
 			host.Progress(1, 0, "spinning")
 			for {
