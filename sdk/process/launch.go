@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -39,6 +38,11 @@ func (p *Plugin) start(ctx context.Context) error {
 		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage))},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			for _, v := range cmd.Env {
+				if dir, ok := strings.CutPrefix(v, goplugin.EnvUnixSocketDir+"="); ok {
+					p.sockets = dir
+				}
+			}
 			var err error
 			p.proc, err = newSupervised(&p.cfg, cmd.Env)
 			return p.proc, err
@@ -91,9 +95,10 @@ func (p *Plugin) greet(ctx context.Context, stream grpc.ClientStream) error {
 	if err := p.info.Validate(); err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
-	// Connected: the socket's name has served its purpose.
-	if addr := p.client.ReattachConfig(); addr != nil && addr.Addr.Network() == "unix" {
-		_ = os.RemoveAll(filepath.Dir(addr.Addr.String()))
+	// Connected: the socket's name has served its purpose. Only the directory that was
+	// made for it goes: a plugin may have put its socket among things of others.
+	if p.sockets != "" {
+		_ = os.RemoveAll(p.sockets)
 	}
 	p.reader.Go(func() { p.read(stream) })
 	return nil

@@ -61,6 +61,7 @@ type Config struct {
 type Plugin struct {
 	cfg     Config
 	digest  string
+	sockets string // the directory that the plugin is told to put its socket in
 	info    sdk.Info
 	client  *goplugin.Client
 	proc    *supervised

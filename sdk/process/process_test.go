@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,8 @@ func pluginMain() {
 		time.Sleep(time.Minute)
 	case "badmanifest":
 		info.Version = ""
+	case "elsewhere":
+		os.Setenv("PLUGIN_UNIX_SOCKET_DIR", os.Getenv("TEST_SOCKETS"))
 	case "daemon":
 		cmd := exec.Command("setsid", "sleep", "1000")
 		if err := cmd.Start(); err != nil {
@@ -257,6 +260,28 @@ func TestCancelIsHeard(t *testing.T) {
 	go func() { <-host.first; cancel() }()
 	if got, err := p.Handle(ctx, task("wait", `{}`), host); string(got) != `"stopped"` || err != nil {
 		t.Errorf("got %s, %v", got, err)
+	}
+}
+
+// TestSocketElsewhere: a plugin that puts its socket where it likes does not lose what
+// else is there.
+func TestSocketElsewhere(t *testing.T) {
+	cfg := config(t, "elsewhere")
+	dir := runDir(t)
+	keep := filepath.Join(dir, "keep")
+	if err := os.WriteFile(keep, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Env = append(cfg.Env, "TEST_SOCKETS="+dir)
+	p := launch(t, cfg)
+	if got, err := p.Handle(t.Context(), task("echo", `1`), newRecorder()); string(got) != "1" || err != nil {
+		t.Errorf("got %s, %v", got, err)
+	}
+	if _, err := os.Stat(keep); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(cfg.RunDir); len(left) > 0 || err != nil {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
