@@ -29,7 +29,7 @@ type chat struct {
 	interrupts     <-chan os.Signal
 	lines          chan string // what is typed; nil until somebody needs it
 	unread         error       // why it ended before its end, once lines is closed
-	denied         bool        // this token may not decide approvals
+	denied         error       // why this token may not decide approvals
 }
 
 // errLeave ends a conversation that goes on without anybody watching.

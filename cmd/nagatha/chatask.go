@@ -12,6 +12,7 @@ import (
 // asks are the questions that a turn, or a tool it called, waits for an answer to.
 type asks struct {
 	queue []sdk.Approval // the first is the one that is being asked
+	heard []string       // questions that the turn logged and that nobody here was told
 	known map[string]bool
 	owner map[string]bool // task: it is a child of the turn
 }
@@ -21,14 +22,15 @@ func (q *asks) open() bool { return len(q.queue) > 0 }
 // lookForQuestions finds what is to be decided, and forgets what was decided by
 // somebody else.
 func (t *turn) lookForQuestions(ctx context.Context) {
-	if t.denied {
+	if t.denied != nil {
+		t.passOn()
 		return
 	}
 	pending, err := every(func(cursor string) ([]sdk.Approval, string, error) { return t.cl.Approvals(ctx, "", cursor) })
 	switch {
 	case sdk.CodeOf(err) == sdk.CodeForbidden:
-		t.denied = true
-		t.aside(yellow, "if it asks for an approval, somebody else must decide: %s", message(err))
+		t.denied = err
+		t.passOn()
 		return
 	case err != nil:
 		return // the next look may go better
@@ -55,6 +57,18 @@ func (t *turn) lookForQuestions(ctx context.Context) {
 	if !before && t.asks.open() {
 		t.question()
 	}
+}
+
+// passOn tells of questions that somebody else must decide.
+func (t *turn) passOn() {
+	if t.denied == nil {
+		return
+	}
+	for _, q := range t.asks.heard {
+		t.aside(yellow, "it asks: %s", visible(q))
+		t.app.say("  somebody else must decide: %s", message(t.denied))
+	}
+	t.asks.heard = nil
 }
 
 // mine reports whether a task is the turn or a child of it.

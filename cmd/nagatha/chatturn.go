@@ -195,13 +195,14 @@ func (t *turn) speak(e *client.TaskEvent, d eventData) error {
 // activity shows what the agent does besides speaking.
 func (t *turn) activity(d eventData) {
 	var a struct {
-		Type    string          `json:"type"`
-		Tool    string          `json:"tool"`
-		Target  string          `json:"target"`
-		Args    json.RawMessage `json:"arguments"`
-		Result  json.RawMessage `json:"result"`
-		Session string          `json:"session"`
-		IsError bool            `json:"is_error"`
+		Type     string          `json:"type"`
+		Tool     string          `json:"tool"`
+		Target   string          `json:"target"`
+		Args     json.RawMessage `json:"arguments"`
+		Result   json.RawMessage `json:"result"`
+		Session  string          `json:"session"`
+		Question string          `json:"question"`
+		IsError  bool            `json:"is_error"`
 	}
 	_ = json.Unmarshal(d.Attrs, &a) // of another form: a plain line
 	tool := a.Target
@@ -211,6 +212,9 @@ func (t *turn) activity(d eventData) {
 	switch {
 	case a.Type == "session": // without an end that goes well nothing else says it
 		t.session = a.Session
+	case a.Type == "approval":
+		t.asks.heard = append(t.asks.heard, a.Question)
+		t.passOn()
 	case a.Type == "tool.start":
 		t.aside(dim, "→ %s %s", tool, shorten(value(a.Args), 200))
 	case a.Type == "tool.result" && a.IsError:

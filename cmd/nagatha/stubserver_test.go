@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/runtime/api"
@@ -130,6 +131,7 @@ func stubChat(ctx context.Context, host sdk.Host, in stubTurn) (any, error) {
 		say("done")
 		return answer("done")
 	case "ask":
+		host.Log(slog.LevelInfo, "asking a person", "type", "approval", "question", "Delete all\u202e files?")
 		d, err := sdk.Approve(ctx, host, sdk.ApproveRequest{Question: "Delete all\u202e files?", Detail: []byte(`{"tool":"fs.delete"}`)})
 		if err != nil {
 			return nil, err
@@ -137,6 +139,9 @@ func stubChat(ctx context.Context, host sdk.Host, in stubTurn) (any, error) {
 		text := fmt.Sprintf("approved %v by %s: %s", d.Approved, d.By, d.Comment)
 		say(text)
 		return answer(text)
+	case "wait-a-moment":
+		_, _ = sdk.Await(ctx, host, "what nobody sends", time.Millisecond)
+		return answer("it was nothing")
 	case "wait":
 		host.Log(slog.LevelInfo, "a new session", "type", "session", "session", "ses_new")
 		say("thinking")
