@@ -26,6 +26,9 @@ func refine(doc *huma.OpenAPI) {
 			if op.Responses["default"] == nil {
 				op.Responses["default"] = failed
 			}
+			for _, p := range op.Parameters {
+				p.Schema.Nullable = false // a parameter is there, or is not
+			}
 			if op.RequestBody != nil {
 				for _, c := range op.RequestBody.Content {
 					reach(types, c.Schema, requests)
@@ -38,6 +41,11 @@ func refine(doc *huma.OpenAPI) {
 		if !requests[s] && s.AdditionalProperties == false {
 			s.AdditionalProperties = nil
 		}
+	}
+	filter := types.Map()["BulkFilter"].Properties
+	for _, name := range []string{"state", "kind", "label"} { // one is a list of one
+		filter[name].Nullable = false
+		filter[name] = &huma.Schema{AnyOf: []*huma.Schema{filter[name], filter[name].Items}}
 	}
 	task := types.Map()["Task"].Properties
 	for _, name := range []string{"error", "progress"} { // huma makes no object nullable

@@ -77,6 +77,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}{
 		{"/tasks", "application/json", `{"kind":"a.b"}`, true},
 		{"/tasks", "application/json", `{"kind":"a.b","kin":1}`, false},
+		{"/tasks/bulk", "application/json", `{"action":"retry","filter":{"state":"failed","kind":["a.b"]}}`, true},
+		{"/tasks/bulk", "application/json", `{"action":"retry","filter":{"state":null}}`, false},
 		{"/events", "application/cloudevents+json", `{"specversion":"1.0","type":"a.b","sampled":true}`, true},
 		{"/events", "application/cloudevents-batch+json", `[{"specversion":"1.0","type":"a.b"}]`, true},
 		{"/events", "application/cloudevents-batch+json", `{"specversion":"1.0","type":"a.b"}`, false},

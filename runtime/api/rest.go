@@ -30,6 +30,8 @@ func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	cfg := huma.DefaultConfig("Nagatha Runtime", cmp.Or(s.cfg.Version, "dev"))
 	cfg.Info.Description = "Tasks, their events, and the plugins that run them. Live streams come over the WebSocket at " + wsPath + "."
+	cfg.Info.License = &huma.License{Name: "Apache License 2.0", Identifier: "Apache-2.0"}
+	cfg.Servers = []*huma.Server{{URL: "/"}}
 	cfg.OpenAPIPath = openAPIPath
 	cfg.DocsPath, cfg.SchemasPath = "", "" // the page would load scripts from elsewhere
 	cfg.CreateHooks = nil
