@@ -52,7 +52,7 @@ const maxComment = 4 << 10
 
 // Approval returns one approval, or CodeNotFound.
 func (r *Runtime) Approval(ctx context.Context, id string) (sdk.Approval, error) {
-	list, err := r.store.Approvals(ctx, ApprovalFilter{ID: id, Limit: 1})
+	list, err := r.store.Approvals(ctx, ApprovalFilter{ID: id, Limit: 1, Now: sdk.Now()})
 	if err == nil && len(list) == 0 {
 		err = sdk.Errorf(sdk.CodeNotFound, "there is no approval %.80q", id)
 	}

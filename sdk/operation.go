@@ -243,4 +243,6 @@ const (
 	ApprovalApproved ApprovalState = "approved"
 	ApprovalRejected ApprovalState = "rejected"
 	ApprovalExpired  ApprovalState = "expired"
+	// ApprovalWithdrawn is one whose task ended before anybody had decided.
+	ApprovalWithdrawn ApprovalState = "withdrawn"
 )

@@ -29,7 +29,7 @@ func (a *app) approvalsListCommand() *cobra.Command {
 			return a.approvals(all)
 		},
 	}
-	c.Flags().StringVar(&state, "state", "", "`pending`, approved, rejected, expired or all (default pending)")
+	c.Flags().StringVar(&state, "state", "", "`pending`, approved, rejected, expired, withdrawn or all (default pending)")
 	return c
 }
 

@@ -103,7 +103,7 @@ func (s *Server) routeApprovals(api huma.API) {
 }
 
 type approvalsInput struct {
-	State  string `query:"state" enum:"pending,approved,rejected,expired,all" default:"pending"`
+	State  string `query:"state" enum:"pending,approved,rejected,expired,withdrawn,all" default:"pending"`
 	Task   string `query:"task" doc:"A task's id: its approvals."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 	Cursor string `query:"cursor" doc:"next_cursor of the page before."`

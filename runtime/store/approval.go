@@ -111,8 +111,8 @@ func (t *tick) expireApproval(task string, life int, name string, occurrence int
 	return nil
 }
 
-// Approvals implements runtime.Store. One that is pending although its task has
-// ended is not shown as such: nobody can decide it any more.
+// Approvals implements runtime.Store. One that is stored as pending although its task has
+// ended, or its time is over, is not shown as such: nobody can decide it any more.
 func (s *Store) Approvals(ctx context.Context, f runtime.ApprovalFilter) ([]sdk.Approval, error) {
 	var w where
 	if f.After != "" {
@@ -124,17 +124,31 @@ func (s *Store) Approvals(ctx context.Context, f runtime.ApprovalFilter) ([]sdk.
 	if f.Task != "" {
 		w.add(`approvals.task = ` + w.arg(f.Task))
 	}
-	if f.State != "" {
+	const lives = `approvals.state = 'pending' AND tasks.finished_at = 0 AND tasks.life = approvals.life`
+	switch f.State {
+	case "":
+	case sdk.ApprovalPending:
+		w.add(lives + ` AND expires_at > ` + w.arg(int64(f.Now)))
+	case sdk.ApprovalExpired:
+		w.add(`(approvals.state = 'expired' OR ` + lives + ` AND expires_at <= ` + w.arg(int64(f.Now)) + `)`)
+	case sdk.ApprovalWithdrawn:
+		w.add(`approvals.state = 'pending' AND (tasks.finished_at > 0 OR tasks.life <> approvals.life)`)
+	default:
 		w.add(`approvals.state = ` + w.arg(string(f.State)))
 	}
-	if f.State == sdk.ApprovalPending {
-		w.add(`tasks.finished_at = 0 AND tasks.life = approvals.life AND expires_at > ` + w.arg(int64(f.Now)))
-	}
 	out := []sdk.Approval{}
-	err := s.read(ctx, `SELECT `+approvalColumns+` FROM approvals JOIN tasks ON tasks.id = approvals.task`+w.text()+` ORDER BY approvals.id LIMIT `+w.arg(f.Limit),
+	err := s.read(ctx, `SELECT `+approvalColumns+`, tasks.finished_at = 0 AND tasks.life = approvals.life FROM approvals JOIN tasks ON tasks.id = approvals.task`+w.text()+` ORDER BY approvals.id LIMIT `+w.arg(f.Limit),
 		func(r Row) error {
 			var a sdk.Approval
-			err := scanApproval(r, &a)
+			var lives bool
+			err := scanApproval(r, &a, &lives)
+			switch {
+			case a.State != sdk.ApprovalPending:
+			case !lives:
+				a.State = sdk.ApprovalWithdrawn
+			case a.ExpiresAt <= f.Now:
+				a.State = sdk.ApprovalExpired
+			}
 			out = append(out, a)
 			return err
 		}, w.args...)

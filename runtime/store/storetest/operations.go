@@ -334,6 +334,53 @@ func testDue(t *testing.T, open Open) {
 	}
 }
 
+// testApprovalStates: what nobody can decide any more is not shown as pending.
+func testApprovalStates(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	now := sdk.Now()
+	for _, id := range []string{"apr_1", "apr_2"} {
+		f.submit(f.newTask("a.b"))
+		f.mustOperate(f.claimOne("a.b"), runtime.Operation{Name: "ask", Occurrence: 1, Op: sdk.OpApprove, Due: now.Add(time.Hour), Approval: &sdk.Approval{
+			ID: id, Question: "?", Detail: json.RawMessage(`null`), Digest: "d", RequestedAt: now, ExpiresAt: now.Add(time.Hour)}})
+	}
+	states := func(state sdk.ApprovalState, at sdk.Time) string {
+		list, err := f.Store.Approvals(t.Context(), runtime.ApprovalFilter{State: state, Now: at, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := ""
+		for _, a := range list {
+			text += " " + a.ID + " " + string(a.State)
+		}
+		return text
+	}
+	if got := states("", now); got != " apr_1 pending apr_2 pending" {
+		t.Errorf("at first:%s", got)
+	}
+	list, err := f.Store.Approvals(t.Context(), runtime.ApprovalFilter{ID: "apr_1", Limit: 1})
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	if _, err := f.Store.Cancel(t.Context(), []runtime.CancelRequest{{ID: list[0].Task, Now: now}}); err != nil {
+		t.Fatal(err)
+	}
+	late := now.Add(2 * time.Hour)
+	for _, c := range []struct {
+		state sdk.ApprovalState
+		at    sdk.Time
+		want  string
+	}{
+		{"", now, " apr_1 withdrawn apr_2 pending"}, {"", late, " apr_1 withdrawn apr_2 expired"},
+		{sdk.ApprovalPending, now, " apr_2 pending"}, {sdk.ApprovalPending, late, ""},
+		{sdk.ApprovalExpired, now, ""}, {sdk.ApprovalExpired, late, " apr_2 expired"},
+		{sdk.ApprovalWithdrawn, now, " apr_1 withdrawn"}, {sdk.ApprovalApproved, now, ""},
+	} {
+		if got := states(c.state, c.at); got != c.want {
+			t.Errorf("%q at %s:%s, want%s", c.state, c.at, got, c.want)
+		}
+	}
+}
+
 func testAfter(t *testing.T, open Open) {
 	f := setup(t, open, Options{})
 	out := f.submit(f.newTask("a.b"), f.newTask("a.b"), f.newTask("a.b"))

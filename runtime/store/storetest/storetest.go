@@ -76,6 +76,7 @@ func Run(t *testing.T, open Open) {
 		{"LostWhileWaiting", testLostWhileWaiting},
 		{"AwaitTask", testAwaitTask},
 		{"Due", testDue},
+		{"ApprovalStates", testApprovalStates},
 		{"After", testAfter},
 		{"Unique", testUnique},
 		{"UniqueRace", testUniqueRace},
