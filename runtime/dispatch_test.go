@@ -21,8 +21,8 @@ func TestUnknownKindWaitsForItsPlugin(t *testing.T) {
 		t.Errorf("%+v", task)
 	}
 	e.RemovePlugin("t")
-	if task := e.submit(sdk.Submission{Kind: "t.echo"}); task.Reason == "" {
-		t.Error("a plugin that went away still handles")
+	if task := e.submit(sdk.Submission{Kind: "t.echo"}); task.Reason != `no handler for kind "t.echo": plugin t is not ready` {
+		t.Errorf("a plugin that went away: %q", task.Reason)
 	}
 }
 

@@ -287,8 +287,10 @@ func (r *Runtime) explain(t *sdk.Task) {
 		return
 	}
 	switch e, _ := r.registry.lookup(t.Kind); {
-	case e == nil || e.plugin == nil:
+	case e == nil:
 		t.Reason = fmt.Sprintf("no handler for kind %q", t.Kind)
+	case e.plugin == nil: // it is disabled, restarts, or did not load
+		t.Reason = fmt.Sprintf("no handler for kind %q: plugin %s is not ready", t.Kind, e.info.Name)
 	case r.store.Paused(t.Queue):
 		t.Reason = "queue paused"
 	case t.Reason == "" && r.store.RateLimited(t.Queue):
