@@ -262,7 +262,7 @@ func (t *turn) end() error {
 		}
 		return quietly(taskExit(v.state, v.failed))
 	}
-	if v.state == sdk.StateCompleted && strings.TrimSpace(t.said.String()) != strings.TrimSpace(r.Response) {
+	if v.state == sdk.StateCompleted && !whole(t.said.String(), r.Response) {
 		v.endLine() // what streamed is not all, or not it: another attempt may have said a part
 		v.midLine = true
 		if _, err := t.app.stdout.Write(plain([]byte(r.Response), terminal(t.app.stdout))); err != nil {
@@ -282,6 +282,13 @@ func (t *turn) end() error {
 		t.app.sayIn(red, failure(v.failed))
 	}
 	return quietly(taskExit(v.state, v.failed))
+}
+
+// whole reports whether what streamed is the answer. Of a very long one the result has
+// only the beginning.
+func whole(said, response string) bool {
+	said, response = strings.TrimSpace(said), strings.TrimSpace(response)
+	return said == response || len(said) > len(response) && strings.HasPrefix(said, response[:len(response)/2])
 }
 
 // foot says what a turn took, where a person looks and a model was asked.

@@ -123,6 +123,9 @@ func stubChat(ctx context.Context, host sdk.Host, in stubTurn) (any, error) {
 		return answer("one two three")
 	case "silent":
 		return answer("said at the end")
+	case "long":
+		say("all of a long answer, to its very end")
+		return answer("all of a long answer\n[cut here]")
 	case "empty":
 		return answer("")
 	case "tool":
