@@ -151,7 +151,7 @@ func readBinary(h http.Header, body []byte) (*fields, error) {
 		if len(values) != 1 {
 			return nil, sdk.Invalid(name, "stands more than once")
 		}
-		text, err := url.PathUnescape(values[0])
+		text, err := url.PathUnescape(unquote(values[0]))
 		if err != nil || !utf8.ValidString(text) {
 			return nil, sdk.Invalid(name, "is not UTF-8, percent-encoded where it must be")
 		}
@@ -173,4 +173,20 @@ func readBinary(h http.Header, body []byte) (*fields, error) {
 		members = append(members, member{"data", body})
 	}
 	return newFields(members), nil
+}
+
+// unquote takes a header's value out of double quotes, which the binding allows.
+func unquote(s string) string {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return s
+	}
+	s = s[1 : len(s)-1]
+	var out strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		out.WriteByte(s[i])
+	}
+	return out.String()
 }

@@ -191,6 +191,17 @@ func TestBrokenFrames(t *testing.T) {
 	}
 }
 
+// Subprotocols may stand in several lines of the header (RFC 6455, 11.3.4).
+func TestSubprotocolLines(t *testing.T) {
+	w := start(t, nil)
+	c := w.rawDial(http.Header{"Sec-Websocket-Protocol": {"nagatha.v1", "nagatha.bearer." + token}})
+	c.frame(fin|1, true, `{"jsonrpc":"2.0","id":1,"method":"ping"}`)
+	c.frame(fin|8, true, closePayload(1000, ""))
+	if code := c.closeCode(); code != 1000 || len(c.texts) != 1 || c.texts[0] != `{"jsonrpc":"2.0","id":1,"result":{}}` {
+		t.Errorf("closed %d after %q", code, c.texts)
+	}
+}
+
 // Legal but unusual: fragments, a ping between them, a character cut in two.
 func TestFragments(t *testing.T) {
 	w := start(t, nil)

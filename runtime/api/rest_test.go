@@ -340,6 +340,8 @@ func TestCloudEvents(t *testing.T) {
 		{"a list from curl", ` [{"id":"e7","source":"/a","type":"demo.one"}]`, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []string{`e7 /a demo.one  `}},
 		{"binary", `{"y":"é"}`, http.Header{"Content-Type": {"application/json"}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"e4"}, "Ce-Source": {"/b"},
 			"Ce-Type": {"demo.four"}, "Ce-Subject": {"caf%C3%A9"}, "Ce-Partitionkey": {"q"}, "Ce-Traceparent": {trace}}, []string{`e4 /b demo.four café {"y":"é"} q`}},
+		{"binary, quoted", `5`, http.Header{"Content-Type": {"application/json"}, "Ce-Id": {`"e5"`}, "Ce-Source": {"/b"}, "Ce-Type": {"demo.five"},
+			"Ce-Subject": {`"a \"b\" %22c%22 \\"`}, "Ce-Partitionkey": {`"`}}, []string{`e5 /b demo.five a "b" "c" \ 5 "`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			resp, text := w.http(http.MethodPost, "/api/v1/events", tt.body, tt.header)

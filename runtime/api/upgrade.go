@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gorilla/websocket"
 
@@ -17,6 +18,10 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 		p.Status = http.StatusUpgradeRequired
 		s.failAs(w, r, p)
 		return
+	}
+	// They may stand in several lines; gorilla reads one.
+	if lines := r.Header.Values("Sec-WebSocket-Protocol"); len(lines) > 1 {
+		r.Header.Set("Sec-WebSocket-Protocol", strings.Join(lines, ", "))
 	}
 	offered := websocket.Subprotocols(r)
 	if len(offered) > 0 && !slices.Contains(offered, subprotocol) {
