@@ -163,12 +163,13 @@ func (l Loader) Load(path string) (*Config, error) {
 func (l Loader) Parse(path string, src []byte) (*Config, error) {
 	p := hclparse.NewParser()
 	file, diags := p.ParseHCL(src, path)
-	c := &checker{dir: filepath.Dir(path), diags: diags, cron: l.Cron, kinds: l.Kinds}
+	c := &checker{dir: filepath.Dir(path), cron: l.Cron, kinds: l.Kinds}
+	c.misshapen(diags)
 	cfg := &Config{}
 	if !diags.HasErrors() {
 		c.ctx = functions(c.dir)
 		var f fileBlock
-		c.diags = append(c.diags, gohcl.DecodeBody(file.Body, c.ctx, &f)...)
+		c.misshapen(gohcl.DecodeBody(file.Body, c.ctx, &f))
 		c.file(cfg, &f)
 	}
 	if c.diags.HasErrors() {
@@ -181,6 +182,11 @@ func (l Loader) Parse(path string, src []byte) (*Config, error) {
 func (c *checker) err(files map[string]*hcl.File) error {
 	var b bytes.Buffer
 	w := hcl.NewDiagnosticTextWriter(&b, files, 0, false)
+	masked := map[string]*hcl.File{}
+	for name, f := range files {
+		masked[name] = hide(f, name)
+	}
+	hidden := hcl.NewDiagnosticTextWriter(&b, masked, 0, false)
 	slices.SortStableFunc(c.diags, func(x, y *hcl.Diagnostic) int {
 		if x.Subject == nil || y.Subject == nil {
 			return 0
@@ -192,7 +198,11 @@ func (c *checker) err(files map[string]*hcl.File) error {
 			continue
 		}
 		d.Expression, d.EvalContext = nil, nil
-		if err := w.WriteDiagnostic(d); err != nil {
+		to := w
+		if _, ok := d.Extra.(shape); ok {
+			to = hidden
+		}
+		if err := to.WriteDiagnostic(d); err != nil {
 			return err
 		}
 	}
@@ -277,12 +287,12 @@ func (c *checker) store(cfg *Config, b *kindBlock) {
 	}
 	cfg.Store = b.Kind
 	var p postgresBlock
-	c.diags = append(c.diags, gohcl.DecodeBody(b.Body, c.ctx, &p)...)
+	c.misshapen(gohcl.DecodeBody(b.Body, c.ctx, &p))
 	cfg.StoreURL = c.text(p.URL, "")
 	if cfg.StoreURL == "" {
 		c.bad(b.Def, "store \"postgres\" needs a url", "Add url = env(\"DATABASE_URL\"), such as postgres://user:password@host:5432/database.")
 	} else if !strings.HasPrefix(cfg.StoreURL, "postgres://") && !strings.HasPrefix(cfg.StoreURL, "postgresql://") {
-		c.bad(p.URL.Range(), "not a URL of PostgreSQL", "Want postgres://user:password@host:5432/database.")
+		c.bad(b.Def, "not a URL of PostgreSQL", "Want postgres://user:password@host:5432/database.")
 	}
 }
 
