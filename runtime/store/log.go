@@ -184,6 +184,14 @@ func (s *Store) read(ctx context.Context, text string, scan func(Row) error, arg
 	return s.outage(rs.Err())
 }
 
+// lost logs that the database does not answer: once, until it has been written again,
+// since all that waits for it asks again each second.
+func (s *Store) lost(what string, err error) {
+	if !s.down.Swap(true) {
+		s.cfg.Logger.Warn(what, "error", err)
+	}
+}
+
 // outage tells a database that does not answer from what is wrong with a read.
 func (s *Store) outage(err error) error {
 	if err == nil || sdk.CodeOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -192,7 +200,7 @@ func (s *Store) outage(err error) error {
 	switch s.trouble(err) {
 	case noServer, noSpace:
 		// The cause names hosts, users and paths: it is not for clients.
-		s.cfg.Logger.Warn("the database cannot be read", "error", err)
+		s.lost("the database cannot be read", err)
 		return sdk.Errorf(sdk.CodeUnavailable, "the database does not answer at present")
 	}
 	return err

@@ -1,6 +1,10 @@
 package store_test
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -8,6 +12,24 @@ import (
 	"github.com/nagatha/nagatha-runtime/runtime/store/storetest"
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
+
+// logged keeps what is logged, by whomever.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
 
 // TestOutage: while the server is down every call says so, in a way that its caller can
 // wait for, and afterwards everything is as it was.
@@ -18,7 +40,8 @@ func TestOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	s := open(t, store.Config{URL: server.Database(t)})
+	var log logged
+	s := open(t, store.Config{URL: server.Database(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	task := sdk.Task{ID: "tsk_1", Kind: "a.b", Queue: "default", State: sdk.StateQueued, Payload: []byte(`{}`), MaxAttempts: 1, CreatedAt: 1, RunAt: 1}
 	if _, err := s.Submit(t.Context(), []runtime.NewTask{{Task: task}}); err != nil {
 		t.Fatal(err)
@@ -45,5 +68,14 @@ func TestOutage(t *testing.T) {
 	}
 	if got, err := s.Task(t.Context(), "tsk_1"); err != nil || got.Kind != "a.b" {
 		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+	task.ID = "tsk_2"
+	if _, err := s.Submit(t.Context(), []runtime.NewTask{{Task: task}}); err != nil {
+		t.Fatal(err)
+	}
+	for what, want := range map[string]int{"the database cannot be": 1, "the database answers again": 1} {
+		if n := strings.Count(log.String(), what); n != want {
+			t.Errorf("%q is logged %d times, not %d:\n%s", what, n, want, log.String())
+		}
 	}
 }

@@ -93,6 +93,8 @@ type Store struct {
 	depths  map[string]*depth    // the writer's
 	turns   map[queueLine]*turns // the writer's
 
+	down atomic.Bool // the database does not answer, and the log says so
+
 	queue  chan *request
 	mu     sync.RWMutex // guards closed against sends to queue
 	closed bool

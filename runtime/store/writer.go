@@ -153,6 +153,10 @@ func (s *Store) run(set []*request) {
 		err = t.commit(set)
 	}
 	if err == nil {
+		if s.down.Load() {
+			s.down.Store(false)
+			s.cfg.Logger.Info("the database answers again")
+		}
 		if s.wire != nil {
 			s.wire.say(t.out)
 		}
@@ -170,7 +174,7 @@ func (s *Store) run(set []*request) {
 		err = sdk.Errorf(sdk.CodeUnavailable, "the disk is full or cannot be written: %v; nothing was stored", err)
 	case noServer:
 		s.disconnect()
-		s.cfg.Logger.Warn("the database cannot be written", "error", err)
+		s.lost("the database cannot be written", err)
 		err = sdk.Errorf(sdk.CodeUnavailable, "the database does not answer at present")
 	default:
 		if len(set) > 1 {
