@@ -134,6 +134,7 @@ retry {
 #     start_timeout = "10s" # 30s for wasm; one that takes longer is tried again
 #     idle          = "30s" # wasm: copies without work leave, and give their memory back;
 #                           # the next task loads the module in about 0.1s. 0s: they stay
+#     store         = "4GiB" # what it keeps in the store; beyond that it can only delete
 #   }
 #   config { }              # what the plugin itself can be told
 

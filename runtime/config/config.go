@@ -111,6 +111,7 @@ type PluginLimits struct {
 	Concurrency  int
 	StartTimeout time.Duration
 	Idle         time.Duration // 0: never
+	Store        int64
 }
 
 // Limits are the caps on tasks.

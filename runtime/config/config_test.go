@@ -144,6 +144,7 @@ plugin "x" {
   limits {
     memory      = "64MiB"
     concurrency = 3
+    store       = "1GiB"
   }
   config {
     n    = 1.5
@@ -161,7 +162,7 @@ limits {
 	want := Plugin{Name: "x", Command: []string{"/etc/nagatha/bin/x", "-v"}, Env: map[string]string{"A": "b"},
 		SHA256: strings.Repeat("ab", 32), MTLS: true,
 		Grant:  Grant{Store: true, Publish: []string{"x.*", ">"}, HTTP: []string{"*.example.com", "127.0.0.1:80"}, Secrets: map[string]string{"KEY": "s"}},
-		Limits: PluginLimits{Memory: 64 << 20, Concurrency: 3},
+		Limits: PluginLimits{Memory: 64 << 20, Concurrency: 3, Store: 1 << 30},
 		Config: []byte(`{"deep":{"a":{"b":[]}},"list":[true,"a",null],"n":1.5}`)}
 	if !reflect.DeepEqual(cfg.Plugins[0], want) {
 		t.Errorf("plugin:\n got %+v %s\nwant %+v", cfg.Plugins[0], cfg.Plugins[0].Config, want)

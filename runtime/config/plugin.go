@@ -43,11 +43,15 @@ type (
 		Concurrency  hcl.Expression `hcl:"concurrency,optional"`
 		StartTimeout hcl.Expression `hcl:"start_timeout,optional"`
 		Idle         hcl.Expression `hcl:"idle,optional"`
+		Store        hcl.Expression `hcl:"store,optional"`
 	}
 	configBlock struct {
 		Body hcl.Body `hcl:",remain"`
 	}
 )
+
+// defaultStore is how much a plugin may keep in the store.
+const defaultStore = 4 << 30
 
 // defaultIdle is how long a copy of a wasm plugin stays that has nothing to do.
 const defaultIdle = 30 * time.Second
@@ -71,6 +75,7 @@ func (c *checker) plugin(b *pluginBlock) Plugin {
 		SHA256: strings.ToLower(c.text(b.SHA256, "")), MTLS: c.boolean(b.MTLS, false), Enabled: c.boolean(b.Enabled, true),
 		Config: json.RawMessage("{}"),
 	}
+	p.Limits.Store = defaultStore
 	if p.Wasm != "" {
 		p.Limits.Idle = defaultIdle
 	}
@@ -109,7 +114,7 @@ func (c *checker) plugin(b *pluginBlock) Plugin {
 	if l := b.Limits; l != nil {
 		p.Limits = PluginLimits{Memory: c.size(l.Memory, 0, 1<<20, 4<<30), Instances: c.num(l.Instances, 0, 1, 10_000),
 			Concurrency: c.num(l.Concurrency, 0, 1, 100_000), StartTimeout: c.duration(l.StartTimeout, 0, time.Millisecond, time.Hour),
-			Idle: c.duration(l.Idle, defaultIdle, 0, 365*24*time.Hour)}
+			Idle: c.duration(l.Idle, defaultIdle, 0, 365*24*time.Hour), Store: c.size(l.Store, defaultStore, 1<<10, 1<<50)}
 		if p.Wasm == "" {
 			if given(l.Instances) {
 				c.bad(l.Instances.Range(), "not for processes", "instances is for wasm plugins; a process is one. Use concurrency.")

@@ -29,6 +29,9 @@ func commit(g *guard, ctx context.Context, request []byte) ([]byte, error) {
 			return nil, g.deny(sdk.OpCommit, t.Kind+" in queue "+t.Queue, "queues")
 		}
 	}
+	if err := g.room(ctx, q.Writes); err != nil {
+		return nil, err
+	}
 	reply, err := g.Host.Call(ctx, sdk.OpCommit, request)
 	if err != nil && len(q.Events)+len(q.Tasks) == 0 {
 		g.audit(sdk.OpCommit, "", false, err)

@@ -91,6 +91,7 @@ type Limits struct {
 	Concurrency  int   // attempts at once: of an instance (wasm), of the process
 	StartTimeout time.Duration
 	Idle         time.Duration // wasm: after how long without work an instance leaves; 0: never
+	Store        int64         // bytes of what it keeps in the store; 0: any number
 }
 
 // Ready is a plugin that can take attempts, at most Capacity at once (0: any

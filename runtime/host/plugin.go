@@ -23,6 +23,7 @@ type plugin struct {
 
 	lines  lines
 	spoken share // of its events between tasks, over all its lives
+	quota  quota // of what it keeps in the store
 
 	orders chan order
 	over   chan struct{} // closed when nobody takes orders any more
