@@ -288,7 +288,7 @@ func TestWatchReadsWhatItWants(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if notices, err := w.Next(t.Context(), 4); err != nil || len(notices) != 4 || store.rows > 8 {
+	if notices, err := w.Next(t.Context(), 4); err != nil || len(notices) != 4 || store.rows > 4+8 { // a row that tells of the node may come first
 		t.Errorf("%d notices of %d rows, %v", len(notices), store.rows, err)
 	}
 }
