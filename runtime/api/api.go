@@ -79,6 +79,7 @@ type Config struct {
 	Heartbeat    time.Duration // between pings; default 25s
 	PongWait     time.Duration // of silence before a connection is given up; default 2·Heartbeat+10s
 	HelloTimeout time.Duration // to say hello on a connection without a token; default 5s
+	BodyTimeout  time.Duration // for the body of a REST request to arrive; default 30s
 	WriteTimeout time.Duration // of one write to a socket; default 10s
 	CloseTimeout time.Duration // for all connections to close at shutdown; default 5s
 }
@@ -121,6 +122,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Heartbeat, 25*time.Second)
 	def(&c.PongWait, 2*c.Heartbeat+10*time.Second)
 	def(&c.HelloTimeout, 5*time.Second)
+	def(&c.BodyTimeout, 30*time.Second)
 	def(&c.WriteTimeout, 10*time.Second)
 	def(&c.CloseTimeout, 5*time.Second)
 	return c

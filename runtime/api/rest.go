@@ -175,15 +175,21 @@ func (b *body) Resolve(ctx huma.Context) []error {
 	r, _ := humago.Unwrap(ctx)
 	b.header = r.Header
 	limit, _ := ctx.Operation().Metadata["body_bytes"].(int)
-	if err := ctx.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-		return nil // a recorder in a test has no deadlines
-	}
-	b.text, b.err = readLimited(r.Body, limit)
-	_ = ctx.SetReadDeadline(time.Time{})
+	timeout, _ := ctx.Operation().Metadata["body_timeout"].(time.Duration)
+	b.text, b.err = readBody(ctx.SetReadDeadline, r.Body, limit, timeout)
 	return nil
 }
 
-const bodyTimeout = 30 * time.Second
+// readBody reads a body, within its limit and in bounded time. One that did not arrive
+// keeps its deadline: net/http would wait for the rest of it before it answers.
+func readBody(deadline func(time.Time) error, r io.Reader, limit int, timeout time.Duration) ([]byte, error) {
+	_ = deadline(time.Now().Add(timeout)) // a recorder in a test has none
+	text, err := readLimited(r, limit)
+	if err == nil {
+		_ = deadline(time.Time{})
+	}
+	return text, err
+}
 
 // readLimited reads a body. One that is too large is read on a while and
 // dropped, or the client, still sending, would meet a reset connection instead
@@ -228,7 +234,7 @@ func wrongType(want string, args ...any) error {
 
 // withBody adds to an operation that it has a body of type T.
 func withBody[T any](s *Server, api huma.API, op *huma.Operation, required bool, contentTypes ...string) {
-	op.Metadata = map[string]any{"body_bytes": s.cfg.Limits.BodyBytes}
+	op.Metadata = map[string]any{"body_bytes": s.cfg.Limits.BodyBytes, "body_timeout": s.cfg.BodyTimeout}
 	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, "Request")
 	content := map[string]*huma.MediaType{}
 	for _, t := range contentTypes {

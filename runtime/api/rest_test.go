@@ -1,13 +1,17 @@
 package api_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/runtime/api"
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -146,6 +150,31 @@ func ce(mode string) http.Header {
 		return http.Header{"Content-Type": {"application/cloudevents-batch+json"}}
 	}
 	return http.Header{"Content-Type": {"application/cloudevents+json; charset=utf-8"}}
+}
+
+// A body that stops on its way is answered, and the connection let go.
+func TestStalledBody(t *testing.T) {
+	w := start(t, func(c *api.Config) { c.SeedAPI, c.DataDir, c.BodyTimeout = true, t.TempDir(), 50*time.Millisecond })
+	for _, path := range []string{"/api/v1/tasks", "/api/send-message-nagatha-core/"} {
+		nc, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(nc, "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path, w.addr, token)
+		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused(t, resp, text, 400, "invalid_request", "")
+	}
 }
 
 // A body that is far too large gives one clear error, not a reset connection.

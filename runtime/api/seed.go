@@ -15,13 +15,13 @@ import (
 // the same paths and the same shapes, over real tasks. On by Config.SeedAPI.
 
 func (s *Server) routeSeed(mux *http.ServeMux) {
-	for pattern, run := range map[string]func(ctx context.Context, r *http.Request) (any, error){
+	for pattern, run := range map[string]func(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error){
 		"POST /api/send-message-nagatha-core/{$}": s.seedSend,
 		"GET /api/task-status/{task_id}/{$}":      s.seedTask,
 		"GET /api/system-status/{$}":              s.seedSystem,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			answer, err := run(r.Context(), r)
+			answer, err := run(r.Context(), w, r)
 			if err != nil {
 				s.fail(w, r, err)
 				return
@@ -50,8 +50,8 @@ type seedSent struct {
 
 // seedSend submits a turn of a conversation. The ids of session and message are
 // chosen here, so that they can be in the answer.
-func (s *Server) seedSend(ctx context.Context, r *http.Request) (any, error) {
-	text, err := readLimited(r.Body, s.cfg.Limits.BodyBytes)
+func (s *Server) seedSend(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error) {
+	text, err := readBody(http.NewResponseController(w).SetReadDeadline, r.Body, s.cfg.Limits.BodyBytes, s.cfg.BodyTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ type seedStatus struct {
 	CompletedAt  sdk.Time        `json:"completed_at"`
 }
 
-func (s *Server) seedTask(ctx context.Context, r *http.Request) (any, error) {
+func (s *Server) seedTask(ctx context.Context, _ http.ResponseWriter, r *http.Request) (any, error) {
 	id := r.PathValue("task_id")
 	if err := s.forTask(ctx, sender(ctx), id, scopeRead); err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ type seedCache struct {
 	machine machine
 }
 
-func (s *Server) seedSystem(ctx context.Context, _ *http.Request) (any, error) {
+func (s *Server) seedSystem(ctx context.Context, _ http.ResponseWriter, _ *http.Request) (any, error) {
 	c := &s.seed
 	c.mu.Lock()
 	defer c.mu.Unlock()
