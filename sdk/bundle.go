@@ -84,8 +84,8 @@ func (b *Bundle) Close() error {
 
 // Handle calls the handler of the task's kind.
 func (b *Bundle) Handle(ctx context.Context, task *Task, host Host) (json.RawMessage, error) {
-	h, ok := b.handlers[task.Kind]
-	if !ok {
+	h := b.handlers[task.Kind]
+	if h == nil {
 		return nil, Errorf(CodePluginProtocol, "plugin %q has no handler for kind %q", b.info.Name, task.Kind)
 	}
 	return h.Handle(ctx, task, host)

@@ -61,13 +61,18 @@ type Field struct {
 }
 
 // Error returns the message with its code.
-func (e *Error) Error() string { return e.Code + ": " + e.Message }
+func (e *Error) Error() string {
+	if e == nil {
+		return "a nil *sdk.Error"
+	}
+	return e.Code + ": " + e.Message
+}
 
 // Is reports whether target is an *Error with the same code, so that
 // errors.Is(err, &sdk.Error{Code: sdk.CodeConflict}) works.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
-	return ok && t.Code == e.Code && t.Message == ""
+	return ok && e != nil && t != nil && t.Code == e.Code && t.Message == ""
 }
 
 // Errorf makes an [Error] whose Retryable follows from the code.
@@ -92,15 +97,18 @@ func retryable(code Code) bool {
 
 // AsError finds the [Error] in err's chain. Any other error becomes a retryable
 // [CodeHandlerError] with its text, which is what a handler's error means; nil
-// stays nil.
+// stays nil. A nil *Error in an error is an error, as Go has it.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
 	}
 	var e *Error
-	if !errors.As(err, &e) {
+	switch {
+	case !errors.As(err, &e):
 		e = &Error{Code: CodeHandlerError, Message: err.Error(), Retryable: true}
-	} else {
+	case e == nil:
+		e = &Error{Code: CodeHandlerError, Message: "a nil *sdk.Error was returned as an error, which is not nil: return nil where there is none", Retryable: true}
+	default:
 		c := *e
 		e = &c
 	}
@@ -118,7 +126,7 @@ func AsError(err error) *Error {
 // CodeOf returns the code of the [Error] in err's chain, or "" if there is none.
 func CodeOf(err error) Code {
 	var e *Error
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && e != nil {
 		return e.Code
 	}
 	return ""

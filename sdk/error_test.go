@@ -3,6 +3,7 @@ package sdk
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -34,5 +35,17 @@ func TestAsError(t *testing.T) {
 	}
 	if !errors.Is(fmt.Errorf("x: %w", coded), &Error{Code: CodeUnavailable}) || errors.Is(coded, &Error{Code: CodeConflict}) {
 		t.Error("errors.Is must compare codes")
+	}
+}
+
+// A nil *Error in an error is not nil, and must not bring down who looks at it.
+func TestNilError(t *testing.T) {
+	var none *Error
+	var err error = none
+	if e := AsError(fmt.Errorf("run: %w", err)); e.Code != CodeHandlerError || !strings.Contains(e.Message, "nil *sdk.Error") {
+		t.Errorf("got %+v", e)
+	}
+	if CodeOf(err) != "" || errors.Is(err, &Error{Code: CodeConflict}) || errors.Is(Errorf(CodeConflict, "x"), err) || err.Error() == "" {
+		t.Errorf("got %q, %v", CodeOf(err), err)
 	}
 }

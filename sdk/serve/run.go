@@ -19,7 +19,8 @@ type run struct {
 	task     *sdk.Task
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
-	deadline *deadline // nil: none
+	deadline *deadline     // nil: none
+	over     chan struct{} // closed once the result is sent; nil between tasks
 
 	mu    sync.Mutex
 	last  uint64
@@ -30,27 +31,32 @@ var _ sdk.Host = (*run)(nil)
 
 // run sees the task to its end.
 func (r *run) run() {
-	payload, err := r.handle()
+	payload, fault := attempt(func() (json.RawMessage, error) {
+		return r.loop.plugin.Handle(r.ctx, r.task, r) // the host's end checks that it is JSON
+	})
 	if r.deadline != nil {
 		r.deadline.end()
 	}
 	r.cancel(nil)
-	res := &wire.Result{Run: r.id, Payload: payload, Error: wire.FromError(err)}
+	res := &wire.Result{Run: r.id, Payload: payload, Error: fault}
 	if err := r.loop.conn.Send(res); err != nil {
 		// Too large to send: the run must have an end all the same.
 		r.loop.send(&wire.Result{Run: r.id, Error: wire.FromError(err)})
 	}
+	close(r.over)
 }
 
-// handle calls the plugin and turns a panic into an error.
-func (r *run) handle() (payload json.RawMessage, err error) {
+// attempt calls the plugin's code and turns a panic into an error. The text of an error
+// is the plugin's code too.
+func attempt(f func() (json.RawMessage, error)) (payload json.RawMessage, fault *wire.Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			stack := debug.Stack()
-			payload, err = nil, sdk.Errorf(sdk.CodeHandlerError, "panic: %v\n%s", p, stack[:min(len(stack), 4<<10)])
+			payload, fault = nil, wire.FromError(sdk.Errorf(sdk.CodeHandlerError, "panic: %v\n%s", p, stack[:min(len(stack), 4<<10)]))
 		}
 	}()
-	return r.loop.plugin.Handle(r.ctx, r.task, r) // the host's end checks that it is JSON
+	payload, err := f()
+	return payload, wire.FromError(err)
 }
 
 // outputChunk is the most bytes of one output message; longer ones are split.
@@ -132,6 +138,8 @@ func (r *run) Call(ctx context.Context, op string, request []byte) ([]byte, erro
 			return nil, m.Error.SDK()
 		}
 		return m.Payload, nil
+	case <-r.over:
+		return nil, sdk.Errorf(sdk.CodeUnavailable, "%s: the attempt is over", op)
 	case <-ctx.Done():
 		return nil, sdk.Errorf(sdk.CodeCancelled, "%s: %v", op, context.Cause(ctx))
 	}

@@ -55,7 +55,8 @@ func Loop(p sdk.Plugin, conn wire.Conn) error {
 		}
 		switch m := m.(type) {
 		case *wire.Configure:
-			l.send(&wire.Result{Error: wire.FromError(l.configure(m.Config)), Payload: []byte("null")})
+			payload, fault := attempt(func() (json.RawMessage, error) { return json.RawMessage("null"), l.configure(m.Config) })
+			l.send(&wire.Result{Error: fault, Payload: payload})
 		case *wire.Task:
 			l.start(m)
 		case *wire.Reply:
@@ -102,7 +103,7 @@ func (l *loop) configure(config json.RawMessage) error {
 
 // start gives a task to an idle goroutine, or to a new one.
 func (l *loop) start(m *wire.Task) {
-	r := &run{loop: l, id: m.Run, task: &m.Task}
+	r := &run{loop: l, id: m.Run, task: &m.Task, over: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancelCause(l.ctx)
 	if m.Deadline != 0 {
 		r.deadline = &deadline{Context: r.ctx, at: m.Deadline.Time()}
