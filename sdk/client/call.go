@@ -69,6 +69,9 @@ func (e *rpcError) coded() *sdk.Error {
 // call sends a request and waits for its reply, over as many links as it takes.
 // again says that doing it twice does no harm.
 func (c *Conn) call(ctx context.Context, method string, params any, again bool, result any) error {
+	if err := ctx.Err(); err != nil {
+		return err // and nothing was asked for
+	}
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()

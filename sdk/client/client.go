@@ -34,6 +34,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -123,8 +124,25 @@ func New(cfg Config) (*Client, error) {
 	if strings.ContainsAny(cfg.Token, " \t\r\n") {
 		return nil, fmt.Errorf("token: must not contain white space")
 	}
+	if cfg.HTTPClient.CheckRedirect == nil {
+		own := *cfg.HTTPClient
+		own.CheckRedirect = redirect
+		cfg.HTTPClient = &own
+	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	return &Client{cfg: cfg, base: u}, nil
+}
+
+// redirect keeps net/http from making a GET of what is to be a POST: the answer to
+// another question would be taken for a success.
+func redirect(req *http.Request, via []*http.Request) error {
+	if req.Method != via[0].Method {
+		return http.ErrUseLastResponse
+	}
+	if len(via) >= 10 {
+		return errors.New("stopped after 10 redirects")
+	}
+	return nil
 }
 
 // Server is the server's URL.

@@ -46,7 +46,10 @@ func (e *LostError) Error() string {
 func (e *LostError) Unwrap() []error {
 	coded := e.refused
 	if coded == nil {
-		coded = &sdk.Error{Code: sdk.CodeUnavailable, Message: e.Err.Error(), Retryable: true}
+		coded = &sdk.Error{Code: sdk.CodeUnavailable, Message: fmt.Sprint(e.Err), Retryable: true}
+	}
+	if e.Err == nil {
+		return []error{coded}
 	}
 	return []error{coded, e.Err}
 }
@@ -121,7 +124,9 @@ func problem(res *http.Response, body []byte) *handshakeError {
 		return e
 	}
 	e.said = sdk.Errorf(codeOf(res.StatusCode), "the server answered %d %s", res.StatusCode, http.StatusText(res.StatusCode))
-	if e.said.Code == sdk.CodeNotFound || res.StatusCode < 400 {
+	if to := res.Header.Get("Location"); to != "" && res.StatusCode/100 == 3 {
+		e.said.Message += " and points to " + to + ": is that the server?"
+	} else if e.said.Code == sdk.CodeNotFound || res.StatusCode < 400 {
 		e.said.Message += "; is a Nagatha Runtime listening there?"
 	}
 	return e

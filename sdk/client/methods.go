@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -207,6 +208,9 @@ func (c *Conn) Decide(ctx context.Context, id string, approve bool, digest, comm
 	return c.call(ctx, "approval.decide", p, false, &struct{}{})
 }
 
+// attributes are an event's own, which an extension would overwrite.
+var attributes = []string{"id", "source", "type", "subject", "time", "data"}
+
 // Publish puts an event on the bus and returns its id, made here if it has none.
 // When the connection breaks before the reply it is sent again with the same id:
 // plugins hear it once, subscriptions may hear it twice.
@@ -225,6 +229,9 @@ func (c *Conn) Publish(ctx context.Context, e sdk.Event) (string, error) {
 		p["time"] = e.Time
 	}
 	for name, v := range e.Extensions {
+		if slices.Contains(attributes, name) {
+			return "", sdk.Invalid(name, "cannot be the name of a further attribute")
+		}
 		p[name] = v
 	}
 	if len(e.Data) > 0 {

@@ -83,7 +83,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 	answer, err := io.ReadAll(io.LimitReader(res.Body, restBytes))
 	err = errors.Join(err, res.Body.Close())
 	if err != nil {
-		return &LostError{Server: c.Server(), Never: true, Err: fmt.Errorf("read %s: %w", path, err)}
+		return c.lost(ctx, fmt.Errorf("read %s: %w", path, err))
 	}
 	switch {
 	case res.StatusCode < 200 || res.StatusCode > 299:

@@ -66,8 +66,13 @@ type Subscription struct {
 	recentKey []string // recent's keys, oldest first
 }
 
-// Subscribe opens a subscription. It returns when the server has accepted it.
+// Subscribe opens a subscription. It returns when the server has accepted it: ctx bounds
+// that, not the subscription. A server allows 1,000 of them on a connection unless its
+// configuration says otherwise; one more is CodeLimitExceeded. Close it when done.
 func (c *Conn) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscription, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s := &Subscription{conn: c, req: req, wake: make(chan struct{}, 1), open: make(chan struct{}),
 		recent: make(map[string]bool)}
 	if req.From != "" && req.From != "start" && req.From != "now" {
