@@ -48,34 +48,46 @@ func (r *Runtime) Bulk(ctx context.Context, q BulkRequest) (sdk.BulkResult, erro
 	if len(q.Reason) > maxLabelValue || !cleanText(q.Reason) {
 		return result, sdk.Invalid("reason", "want at most %d characters of UTF-8 without NUL", maxLabelValue)
 	}
-	var ids []string
+	act := func(ids []string) error {
+		for batch := range slices.Chunk(ids, bulkBatch) {
+			n, err := r.bulk(ctx, q, batch)
+			result.Changed += n
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	// Where a number is expected, tasks are counted before the first is changed, and those
+	// that were counted, no more than expected, are remembered. Else no page of ids is kept.
+	var counted []string
 	for f.Limit, f.Cursor = 1000, ""; len(f.States) > 0; {
 		page, err := r.store.TaskIDs(ctx, f)
 		if err != nil {
 			return result, err
 		}
-		if ids = append(ids, page...); len(page) < f.Limit {
+		result.Matched += len(page)
+		switch {
+		case q.DryRun:
+		case q.Expected == nil:
+			err = act(page)
+		case result.Matched <= *q.Expected:
+			counted = append(counted, page...)
+		}
+		if err != nil || len(page) < f.Limit {
+			if err != nil {
+				return result, err
+			}
 			break
 		}
 		f.Cursor = page[len(page)-1]
 	}
-	result.Matched = len(ids)
-	if q.Expected != nil && *q.Expected != len(ids) {
+	if q.Expected != nil && *q.Expected != result.Matched {
 		return result, &sdk.Error{Code: sdk.CodeConflict,
-			Message: fmt.Sprintf("the filter selects %d tasks, not the expected %d; nothing was done", len(ids), *q.Expected),
+			Message: fmt.Sprintf("the filter selects %d tasks, not the expected %d; nothing was done", result.Matched, *q.Expected),
 			Fields:  []sdk.Field{{Field: "expected_count", Message: "is not how many tasks the filter selects"}}}
 	}
-	if q.DryRun {
-		return result, nil
-	}
-	for batch := range slices.Chunk(ids, bulkBatch) {
-		n, err := r.bulk(ctx, q, batch)
-		result.Changed += n
-		if err != nil {
-			return result, err
-		}
-	}
-	return result, nil
+	return result, act(counted)
 }
 
 // bulk acts on one batch. A task that has moved on meanwhile is left alone.

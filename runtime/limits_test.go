@@ -244,6 +244,10 @@ func TestBulk(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.action, r, err)
 		}
 	}
+	even := runtime.BulkRequest{Action: "cancel", Filter: runtime.TaskFilter{Labels: []string{"odd=0"}}}
+	if r, err := e.Bulk(t.Context(), even); err != nil || r != (sdk.BulkResult{Matched: 4, Changed: 4}) {
+		t.Errorf("however many they are: %+v, %v", r, err)
+	}
 	if _, err := bulk("cancel", runtime.TaskFilter{}, 4, false); sdk.CodeOf(err) != sdk.CodeInvalid {
 		t.Errorf("everything: %v", err)
 	}

@@ -20,6 +20,8 @@ type LogStore interface {
 
 	// Log returns entries with Pos > after, in order.
 	Log(ctx context.Context, after int64, limit int) ([]LogEntry, error)
+	// Published is Log without events of tasks, however many stand in between.
+	Published(ctx context.Context, after int64, limit int) ([]LogEntry, error)
 
 	// Head says where the log stands.
 	Head(ctx context.Context) (Head, error)

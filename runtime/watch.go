@@ -56,8 +56,10 @@ type Watch struct {
 	lagged bool
 	news   atomic.Int64 // the highest seq or position heard of
 	look   atomic.Bool  // there is news of which the number is not known
-	head   int64        // topics: the log's position at the last read
-	more   bool         // topics: the last Next stopped while it looked for something
+	head   int64        // topics: the log's position when they were opened
+	// log reads what the topics may select: the whole log, or published events alone.
+	log  func(ctx context.Context, after int64, limit int) ([]LogEntry, error)
+	more bool // topics: the last Next stopped while it looked for something
 }
 
 // lagFrom is how far behind a watcher must be to be told.
@@ -93,6 +95,10 @@ func (r *Runtime) Watch(ctx context.Context, req WatchRequest, wake func()) (*Wa
 			wake()
 		})
 	} else {
+		w.log = r.store.Log
+		if w.published() {
+			w.log = r.store.Published
+		}
 		w.stop = r.hub.watchTopics(req.Topics, func(head int64) { raise(&w.news, head); wake() })
 	}
 	var err error
@@ -219,13 +225,16 @@ func (w *Watch) nextTopics(ctx context.Context, out []Notice, limit int) ([]Noti
 		if w.more = read >= maxLook; w.more {
 			return out, nil
 		}
-		if w.pos >= max(w.news.Load(), w.head) {
+		upTo := max(w.news.Load(), w.head)
+		if w.pos >= upTo {
 			return out, nil
 		}
-		out = w.lag(out, max(w.news.Load(), w.head)-w.pos)
-		entries, err := w.r.store.Log(ctx, w.pos, page)
+		entries, err := w.log(ctx, w.pos, page)
 		if err != nil {
 			return out, err
+		}
+		if len(entries) == page || !w.published() {
+			out = w.lag(out, upTo-w.pos)
 		}
 		for i := range entries {
 			e := &entries[i]
@@ -242,11 +251,18 @@ func (w *Watch) nextTopics(ctx context.Context, out []Notice, limit int) ([]Noti
 			}
 		}
 		if len(entries) < page {
-			w.pos = max(w.pos, w.head) // nothing stands between: pruned, or read
+			w.pos = max(w.pos, upTo) // nothing stands between: pruned, not selected, or read
 			return out, nil
 		}
 	}
 	return out, nil
+}
+
+// published reports whether all topics are about published events.
+func (w *Watch) published() bool {
+	return !slices.ContainsFunc(w.req.Topics, func(t string) bool {
+		return !strings.HasPrefix(t, "event.") && !strings.HasPrefix(t, "system.")
+	})
 }
 
 // maxLook is how many rows of the log one Next looks through for what it wants:

@@ -293,6 +293,38 @@ func TestWatchReadsWhatItWants(t *testing.T) {
 	}
 }
 
+// Who wants published events is not kept busy, or told that it lags, by those of tasks.
+func TestWatchOfPublishedEvents(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo)
+	if _, err := e.Publish(t.Context(), []sdk.Event{{Type: "door.opened", Source: "me"}}); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 600 {
+		all.Go(func() { e.submit(sdk.Submission{Kind: "no.body"}) })
+	}
+	all.Wait()
+	store := &asked{Store: e.store}
+	watcher, err := runtime.New(runtime.Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, req := range []runtime.WatchRequest{{Topics: []string{"event.>"}, Last: 3}, {Topics: []string{"system.queue.*", "event.door.*"}, From: "start"}} {
+		w, err := watcher.Watch(t.Context(), req, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		notices, err := w.Next(t.Context(), 10)
+		if err != nil || len(notices) != 1 || notices[0].Entry == nil || notices[0].Entry.Event.Type != "door.opened" || store.rows > 0 {
+			t.Errorf("%+v, %d rows of the log, %v", notices, store.rows, err)
+		}
+		if notices, err = w.Next(t.Context(), 10); err != nil || len(notices) > 0 || w.More() {
+			t.Errorf("again: %+v, %v", notices, err)
+		}
+	}
+}
+
 // lateTask is a store in which something happens right after a task was read.
 type lateTask struct {
 	runtime.Store

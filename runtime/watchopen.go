@@ -136,7 +136,7 @@ func (w *Watch) lastTask(ctx context.Context) (int64, error) {
 	if err != nil || len(w.req.Types) == 0 {
 		return max(0, last-int64(w.req.Last)), err
 	}
-	return w.backwards(last, 0, func(after, upTo int64) ([]int64, error) {
+	return w.backwards(last, window, func(after, upTo int64) ([]int64, error) {
 		es, err := w.r.store.TaskEvents(ctx, w.req.Task, after, int(upTo-after))
 		var wanted []int64
 		for _, e := range es {
@@ -148,13 +148,19 @@ func (w *Watch) lastTask(ctx context.Context) (int64, error) {
 	})
 }
 
-// backwards reads windows from the end of (oldest, last] until req.Last wanted
+// window is how many numbers of the log one read backwards takes; where only
+// published events are read, most numbers are none.
+const (
+	window          = 1000
+	publishedWindow = 10_000
+)
+
+// backwards reads windows from the end of (0, last] until req.Last wanted
 // numbers were found, and returns the place before the first of them.
-func (w *Watch) backwards(last, oldest int64, wanted func(after, upTo int64) ([]int64, error)) (int64, error) {
-	const window = 1000
+func (w *Watch) backwards(last, size int64, wanted func(after, upTo int64) ([]int64, error)) (int64, error) {
 	missing := w.req.Last
-	for upTo := last; upTo > oldest; {
-		after := max(oldest, upTo-window)
+	for upTo := last; upTo > 0; {
+		after := max(0, upTo-size)
 		found, err := wanted(after, upTo)
 		if err != nil {
 			return 0, err
@@ -165,7 +171,7 @@ func (w *Watch) backwards(last, oldest int64, wanted func(after, upTo int64) ([]
 		missing -= len(found)
 		upTo = after
 	}
-	return oldest, nil
+	return 0, nil
 }
 
 func (w *Watch) openTopics(ctx context.Context) error {
@@ -183,8 +189,12 @@ func (w *Watch) openTopics(ctx context.Context) error {
 	case w.req.From == "start" || w.gap != "":
 		w.pos = 0 // the oldest that is kept
 	case w.req.Last > 0:
-		w.pos, err = w.backwards(head.Pos, 0, func(after, upTo int64) ([]int64, error) {
-			es, err := w.r.store.Log(ctx, after, int(upTo-after))
+		size := int64(window)
+		if w.published() {
+			size = publishedWindow
+		}
+		w.pos, err = w.backwards(head.Pos, size, func(after, upTo int64) ([]int64, error) {
+			es, err := w.log(ctx, after, int(upTo-after))
 			var wanted []int64
 			for i := range es {
 				if es[i].Pos <= upTo && w.selects(&es[i]) {

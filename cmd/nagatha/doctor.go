@@ -178,8 +178,11 @@ func (d *doctor) server(ctx context.Context) (string, error) {
 	}
 	status, err := d.cl.System(ctx)
 	if err != nil {
-		d.code = exitCode(err, true)
-		if hint := d.app.hint(err, d.code); hint != "" {
+		code := exitCode(err, true)
+		if code == exitUnreachable || code == exitUnauthorized {
+			d.code = code
+		}
+		if hint := d.app.hint(err, code); hint != "" {
 			err = fmt.Errorf("%s: %s", message(err), hint)
 		}
 		return "", err

@@ -89,8 +89,11 @@ each with * for one level and > for the rest; quote them.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if req.Last < 0 || req.Last > 0 && req.From != "" {
-				return usagef("give --last N or --from, not both")
+			if req.Last < 0 {
+				return usagef("--last %d: want more than 0", req.Last)
+			}
+			if req.Last > 0 && req.From != "" {
+				return usagef("give --last or --from, not both")
 			}
 			req.Topics = args
 			return a.tail(c.Context(), req)

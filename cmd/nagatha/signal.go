@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-
 	"github.com/spf13/cobra"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -18,14 +16,18 @@ func (a *app) signalCommand() *cobra.Command {
   nagatha tasks signal tsk_… answer --data '{"n":42}'`,
 		Args: exactly("ID", "NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
+			doc, err := a.document("--data", data)
+			if err != nil {
+				return err
+			}
 			return a.one(c.Context(), func(conn *client.Conn) (sdk.Task, error) {
-				if err := conn.Signal(c.Context(), args[0], args[1], json.RawMessage(data)); err != nil {
+				if err := conn.Signal(c.Context(), args[0], args[1], doc); err != nil {
 					return sdk.Task{}, err
 				}
 				return conn.Get(c.Context(), args[0])
 			})
 		},
 	}
-	c.Flags().StringVar(&data, "data", "", "what the task gets, as `JSON`")
+	c.Flags().StringVar(&data, "data", "", "what the task gets: `JSON`, @file, or - for standard input")
 	return c
 }

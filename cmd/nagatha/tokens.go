@@ -105,12 +105,14 @@ name where no other token has that name.`,
 			if err != nil {
 				return err
 			}
-			if id == args[0] {
-				a.say("token %s is revoked", id)
-			} else {
-				a.say("token %s of %s is revoked", id, args[0])
-			}
-			return nil
+			return a.show(map[string]string{"revoked": id}, func(io.Writer) error {
+				if id == args[0] {
+					a.say("token %s is revoked", id)
+				} else {
+					a.say("token %s of %s is revoked", id, args[0])
+				}
+				return nil
+			})
 		},
 	}
 }

@@ -33,6 +33,8 @@ type dialect struct {
 	kinds, candidates string
 	// label is a condition on the labels column: parameters key and value.
 	label func(key, value string) string
+	// contains is a condition: a column is LIKE parameter pattern, whatever their case.
+	contains func(column, pattern string) string
 	// search is a full-text query: what it selects from, its condition on
 	// parameter q, and the expression of its score.
 	search func(q string) (from, match, score string)
@@ -49,6 +51,8 @@ var sqlite = &dialect{
 	label: func(key, value string) string {
 		return `EXISTS (SELECT 1 FROM json_each(labels) AS l WHERE l.key = ` + key + ` AND l.value = ` + value + `)`
 	},
+	// LIKE itself ignores the case here; lower, on each row, would take as long again.
+	contains: func(column, pattern string) string { return column + ` LIKE ` + pattern + ` ESCAPE '\'` },
 	search: func(q string) (string, string, string) {
 		// CROSS: the words first. By keys first, the index would be asked for each row.
 		return `data_text CROSS JOIN data ON data.id = data_text.rowid`, `data_text MATCH ` + q, `-bm25(data_text)`
@@ -66,6 +70,9 @@ var postgres = &dialect{
 		WHERE kind = r.kind_ AND queue = {1} AND ready = 1 AND node IN ('', {2}) ORDER BY line DESC, run_at, id LIMIT {3} FOR UPDATE SKIP LOCKED) AS c`,
 	label: func(key, value string) string {
 		return `EXISTS (SELECT 1 FROM json_each_text(CAST(labels AS JSON)) AS l WHERE l.key = ` + key + ` AND l.value = ` + value + `)`
+	},
+	contains: func(column, pattern string) string {
+		return `lower(` + column + `) LIKE lower(` + pattern + `) ESCAPE '\'`
 	},
 	search: func(q string) (string, string, string) {
 		return `data`, `text_search @@ to_tsquery('nagatha', ` + q + `)`, `ts_rank(text_search, to_tsquery('nagatha', ` + q + `))`

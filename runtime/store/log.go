@@ -126,6 +126,12 @@ func (s *Store) Log(ctx context.Context, after int64, limit int) ([]runtime.LogE
 		`SELECT `+entryColumns+` FROM events WHERE pos > $1 ORDER BY pos LIMIT $2`)
 }
 
+// Published implements runtime.Store.
+func (s *Store) Published(ctx context.Context, after int64, limit int) ([]runtime.LogEntry, error) {
+	return s.entries(ctx, after, limit, func(e *runtime.LogEntry) int64 { return e.Pos },
+		`SELECT `+entryColumns+` FROM events WHERE pos > $1 AND task IS NULL ORDER BY pos LIMIT $2`)
+}
+
 // entries returns at most limit entries whose place is after after. The query takes
 // that, then args, then how many rows. A row may be a run, which begins before the
 // place or goes on after the limit, so rows are asked for in parts: as many as there

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
+	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
 type pruneArg struct {
@@ -28,17 +29,21 @@ func (t *tick) prune(a *pruneArg) error {
 	a.n = 0
 	q := a.req
 	var ids [][]any
-	err := t.query(`SELECT id FROM tasks WHERE finished_at > 0 AND
-			(state IN ('completed', 'cancelled') AND finished_at < $1 OR state = 'failed' AND finished_at < $2)
-		ORDER BY finished_at LIMIT $3`+t.dialect.lock, // another node may be opening a new life
-		func(r Row) error {
-			var id string
-			err := r.Scan(&id)
-			ids = append(ids, []any{id})
-			return err
-		}, int64(q.CompletedBefore), int64(q.FailedBefore), q.Limit)
-	if err != nil {
-		return fmt.Errorf("find old tasks: %w", err)
+	for _, old := range []struct {
+		state  sdk.State
+		before sdk.Time
+	}{{sdk.StateCompleted, q.CompletedBefore}, {sdk.StateCancelled, q.CompletedBefore}, {sdk.StateFailed, q.FailedBefore}} {
+		err := t.query(`SELECT id FROM tasks WHERE state = $1 AND finished_at > 0 AND finished_at < $2
+			ORDER BY finished_at LIMIT $3`+t.dialect.lock, // another node may be opening a new life
+			func(r Row) error {
+				var id string
+				err := r.Scan(&id)
+				ids = append(ids, []any{id})
+				return err
+			}, string(old.state), int64(old.before), q.Limit-len(ids))
+		if err != nil {
+			return fmt.Errorf("find old tasks: %w", err)
+		}
 	}
 	pruned, n, err := t.remove(ids)
 	if err != nil {

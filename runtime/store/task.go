@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,6 +116,12 @@ func (s *Store) TaskIDs(ctx context.Context, f runtime.TaskFilter) ([]string, er
 	return ids, nil
 }
 
+// The conditions of indexes, as a query must repeat them.
+const (
+	unsuccessful = `state IN ('failed', 'cancelled')`
+	later        = `state IN ('scheduled', 'retrying', 'waiting')`
+)
+
 // where is the condition of a filter.
 func (s *Store) where(f runtime.TaskFilter) (w where, err error) {
 	if f.Cursor != "" {
@@ -129,6 +136,14 @@ func (s *Store) where(f runtime.TaskFilter) (w where, err error) {
 			list[i] = w.arg(string(st))
 		}
 		w.add(`state IN (` + strings.Join(list, ", ") + `)`)
+		for _, all := range []string{unsuccessful, later} {
+			if !slices.ContainsFunc(f.States, func(st sdk.State) bool { return !strings.Contains(all, `'`+string(st)+`'`) }) {
+				w.add(all)
+			}
+		}
+		if len(f.States) == 1 && f.States[0] == sdk.StateRunning {
+			w.add(`id IN (SELECT id FROM tasks WHERE node <> '')`)
+		}
 	}
 	if len(f.Kinds) > 0 {
 		list := make([]string, len(f.Kinds))
@@ -143,7 +158,7 @@ func (s *Store) where(f runtime.TaskFilter) (w where, err error) {
 	}
 	for _, is := range []struct{ column, value string }{{"queue", f.Queue}, {"parent", f.Parent}, {"schedule", f.Schedule}} {
 		if is.value != "" {
-			w.add(is.column + ` = ` + w.arg(is.value))
+			w.add(is.column + ` = ` + w.arg(is.value) + ` AND ` + is.column + ` <> ''`)
 		}
 	}
 	for _, l := range f.Labels {
@@ -157,10 +172,10 @@ func (s *Store) where(f runtime.TaskFilter) (w where, err error) {
 		if err != nil {
 			return w, err
 		}
-		like := `lower(` + w.arg("%"+likePrefix(string(text[1:len(text)-1]))) + `)`
+		pattern := w.arg("%" + likePrefix(string(text[1:len(text)-1])))
 		var terms []string
 		for _, column := range []string{"id", "kind", "error", "labels"} {
-			terms = append(terms, `lower(`+column+`) LIKE `+like+` ESCAPE '\'`)
+			terms = append(terms, s.dialect.contains(column, pattern))
 		}
 		w.add(`(` + strings.Join(terms, ` OR `) + `)`)
 	}
@@ -195,11 +210,16 @@ func likePrefix(s string) string {
 // Counts implements runtime.Store.
 func (s *Store) Counts(ctx context.Context) (map[sdk.State]int64, error) {
 	out := map[sdk.State]int64{}
-	err := s.read(ctx, `SELECT state, count(*) FROM tasks GROUP BY state`, func(r Row) error {
+	// Each part is counted in an index that has no more than it.
+	err := s.read(ctx, `SELECT state, count(*) FROM tasks WHERE finished_at > 0 GROUP BY state
+		UNION ALL SELECT state, count(*) FROM tasks WHERE `+later+` GROUP BY state
+		UNION ALL SELECT 'running', count(*) FROM tasks WHERE node <> '' AND state || '' = 'running'
+		UNION ALL SELECT 'queued', count(*) FROM tasks WHERE ready = 1 AND node = ''
+		UNION ALL SELECT 'queued', count(*) FROM tasks WHERE `+inLine, func(r Row) error {
 		var st sdk.State
 		var n int64
 		err := r.Scan(&st, &n)
-		out[st] = n
+		out[st] += n
 		return err
 	})
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 )
 
 // ReloadPlugin loads a plugin's file again and returns when the new version takes
-// attempts. If it does not load, the old one stays and the error says why.
+// attempts, which may take its limits.start_timeout: only ctx ends it. If it does not
+// load, the old one stays and the error says why.
 func (c *Client) ReloadPlugin(ctx context.Context, name string) (sdk.PluginStatus, error) {
 	return c.tellPlugin(ctx, name, "reload")
 }
@@ -30,7 +31,7 @@ func (c *Client) DisablePlugin(ctx context.Context, name string) (sdk.PluginStat
 
 func (c *Client) tellPlugin(ctx context.Context, name, verb string) (sdk.PluginStatus, error) {
 	var p sdk.PluginStatus
-	err := c.do(ctx, http.MethodPost, "/plugins/"+url.PathEscape(name)+"/"+verb, nil, &p)
+	err := c.patient().do(ctx, http.MethodPost, "/plugins/"+url.PathEscape(name)+"/"+verb, nil, &p)
 	return p, err
 }
 
@@ -68,9 +69,7 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) (int64, error) {
 		return 0, err
 	}
 	req.Header.Set("Accept", "*/*")
-	patient := *c.cfg.HTTPClient
-	patient.Timeout = 0
-	res, err := patient.Do(req)
+	res, err := c.patient().cfg.HTTPClient.Do(req)
 	if err != nil {
 		return 0, c.lost(ctx, err)
 	}

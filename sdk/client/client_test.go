@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"go.uber.org/goleak"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -371,6 +373,38 @@ func TestConnectErrors(t *testing.T) {
 			t.Errorf("%q was accepted", server)
 		}
 	}
+}
+
+// Whoever does not want to wait any more for a server that is silent does not wait.
+func TestConnectToTheSilent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cl, err := New(Config{Server: "http://" + l.Addr().String(), Dialer: &websocket.Dialer{}}) // without a deadline
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var silent sync.WaitGroup
+	silent.Go(func() {
+		line, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer line.Close()
+		if _, err := line.Read(make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		_, _ = io.Copy(io.Discard, line) // until the client goes
+	})
+	if _, err := cl.Connect(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	silent.Wait()
 }
 
 func TestREST(t *testing.T) {

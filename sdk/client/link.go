@@ -40,7 +40,29 @@ func (c *Client) dial(ctx context.Context) (*link, error) {
 	u.Path += "/api/v1/ws"
 	d := *c.cfg.Dialer
 	d.Subprotocols = []string{"nagatha.v1"}
+	// Once there is a line, gorilla heeds deadlines, but not that ctx is cancelled.
+	stop := func() bool { return true }
+	plain := d.NetDialContext
+	switch {
+	case plain == nil && d.NetDial != nil:
+		plain = func(_ context.Context, network, addr string) (net.Conn, error) { return d.NetDial(network, addr) }
+	case plain == nil:
+		plain = new(net.Dialer).DialContext
+	}
+	d.NetDialContext = func(dialCtx context.Context, network, addr string) (net.Conn, error) {
+		line, err := plain(dialCtx, network, addr)
+		if err == nil {
+			stop = context.AfterFunc(ctx, func() { _ = line.Close() })
+		}
+		return line, err
+	}
 	ws, res, err := d.DialContext(ctx, u.String(), c.header())
+	if !stop() {
+		if err == nil {
+			_ = ws.Close()
+		}
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		if res == nil {
 			return nil, unwrapURL(err)

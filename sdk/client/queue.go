@@ -75,9 +75,7 @@ func (c *Client) Bulk(ctx context.Context, req BulkRequest) (sdk.BulkResult, err
 	if req.Force {
 		body.Mode = "force"
 	}
-	patient := *c
-	patient.cfg.HTTPClient = &http.Client{Transport: c.cfg.HTTPClient.Transport, Jar: c.cfg.HTTPClient.Jar, CheckRedirect: c.cfg.HTTPClient.CheckRedirect}
 	var out sdk.BulkResult
-	err := patient.do(ctx, http.MethodPost, "/tasks/bulk", body, &out)
+	err := c.patient().do(ctx, http.MethodPost, "/tasks/bulk", body, &out)
 	return out, err
 }

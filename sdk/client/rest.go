@@ -69,6 +69,14 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 	return c.do(ctx, http.MethodGet, path, nil, into)
 }
 
+// patient is the client without a bound on how long an answer may take.
+func (c *Client) patient() *Client {
+	p, hc := *c, *c.cfg.HTTPClient
+	hc.Timeout = 0
+	p.cfg.HTTPClient = &hc
+	return &p
+}
+
 // do sends body, which may be nil, as JSON and reads the answer into into, which
 // is nil where none is expected.
 func (c *Client) do(ctx context.Context, method, path string, body, into any) error {

@@ -97,6 +97,7 @@ func Run(t *testing.T, open Open) {
 		{"Depth", testDepth},
 		{"DepthOfDeliveries", testDepthOfDeliveries},
 		{"QueueCounts", testQueueCounts},
+		{"Counts", testCounts},
 		{"Schedules", testSchedules},
 		{"DueSchedules", testDueSchedules},
 		{"Tick", testTick},
