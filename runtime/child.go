@@ -10,25 +10,40 @@ import (
 )
 
 // tasks makes the operations of a submit or run.
-func (a *attempt) tasks(op string, q sdk.Tasks) ([]Operation, error) {
+func (a *attempt) tasks(ctx context.Context, op string, q sdk.Tasks) ([]Operation, error) {
 	if len(q.Tasks) == 0 || len(q.Tasks) > maxSubmissions {
 		return nil, sdk.Invalid("tasks", "want 1 to %d, not %d", maxSubmissions, len(q.Tasks))
 	}
 	if q.Name == "" {
 		q.Name = op + " " + q.Tasks[0].Kind
 	}
-	ops := make([]Operation, len(q.Tasks))
-	children, err := a.children(q.Tasks)
-	if err != nil {
+	if err := a.recall(ctx); err != nil {
 		return nil, err
 	}
-	for i, n := range children {
-		ops[i] = Operation{Op: op, Target: n.Task.Kind, Task: &children[i]}
-		name := q.Name
+	ops := make([]Operation, len(q.Tasks))
+	names := make([]string, len(q.Tasks))
+	all := true
+	for i, t := range q.Tasks {
+		ops[i] = Operation{Op: op, Target: t.Kind}
+		names[i] = q.Name
 		if len(q.Tasks) > 1 {
-			name = fmt.Sprintf("%s [%d]", name, i)
+			names[i] = fmt.Sprintf("%s [%d]", q.Name, i)
 		}
-		if err := a.ops.name(&ops[i], name); err != nil {
+		all = all && a.ops.recalls(names[i])
+	}
+	// What is recorded was checked when it was new; by now its deadline may have passed,
+	// or a newer plugin may want another payload.
+	if !all {
+		children, err := a.children(q.Tasks)
+		if err != nil {
+			return nil, err
+		}
+		for i := range children {
+			ops[i].Task = &children[i]
+		}
+	}
+	for i := range ops {
+		if err := a.ops.name(&ops[i], names[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -81,7 +96,7 @@ func firstError(errs []*sdk.Error) error {
 }
 
 func (a *attempt) submitTasks(ctx context.Context, q sdk.Tasks) (sdk.SubmitReply, error) {
-	ops, err := a.tasks(sdk.OpSubmit, q)
+	ops, err := a.tasks(ctx, sdk.OpSubmit, q)
 	if err != nil {
 		return sdk.SubmitReply{}, err
 	}
@@ -100,7 +115,7 @@ func (a *attempt) submitTasks(ctx context.Context, q sdk.Tasks) (sdk.SubmitReply
 }
 
 func (a *attempt) runTasks(ctx context.Context, q sdk.Tasks) (sdk.RunReply, error) {
-	ops, err := a.tasks(sdk.OpRun, q)
+	ops, err := a.tasks(ctx, sdk.OpRun, q)
 	if err != nil {
 		return sdk.RunReply{}, err
 	}

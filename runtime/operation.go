@@ -69,6 +69,14 @@ func (a *attempt) recall(ctx context.Context) error {
 	return nil
 }
 
+// recalls reports whether the next operation of a name is one that an earlier run
+// recorded.
+func (o *attemptOps) recalls(name string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known[OpKey{name, o.count[name] + 1}] != nil
+}
+
 // recorded fills in the recorded answer of an operation, if there is one.
 func (o *attemptOps) recorded(op *Operation) (ok bool, mismatch *sdk.Error) {
 	o.mu.Lock()

@@ -171,6 +171,39 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestReplayPastTheDeadline: what is recorded is not checked again when the handler runs
+// again, and its deadline is over, or the kind takes other payloads by now.
+func TestReplayPastTheDeadline(t *testing.T) {
+	var soon sdk.Time
+	patient := handler("t.patient", func(ctx context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		child, err := sdk.Run(ctx, h, sdk.Submission{Kind: "t.echo", Payload: json.RawMessage(`1`), Deadline: soon})
+		if err != nil {
+			return nil, err
+		}
+		if _, err := sdk.Submit(ctx, h, sdk.Submission{Kind: "t.echo", Payload: json.RawMessage(`2`)}); err != nil {
+			return nil, err
+		}
+		_, err = sdk.Await(ctx, h, "go", 0)
+		return child, err
+	})
+	soon = sdk.Now().Add(time.Hour)
+	e := setup(t, runtime.Config{}, echo, patient)
+	id := e.submit(sdk.Submission{Kind: "t.patient"}).ID
+	for e.until(id, sdk.StateWaiting).Reason != `waiting for signal "go"` {
+	}
+	soon = 1 // as if the hour were over
+	picky := echo
+	picky.PayloadSchema = json.RawMessage(`{"type":"object"}`)
+	e.load(picky, patient)
+	e.untilEvicted()
+	if err := e.Signal(t.Context(), id, "go", nil); err != nil {
+		t.Fatal(err)
+	}
+	if task := e.wait(id); string(task.Result) != `1` {
+		t.Errorf("%s: %s %v", task.State, task.Result, task.Error)
+	}
+}
+
 // TestMismatch: a handler that asks for something else when it runs again fails
 // with a clear error.
 func TestMismatch(t *testing.T) {
