@@ -191,7 +191,9 @@ func (s *subscription) fill() time.Duration {
 	if len(req.got) == room {
 		return sweep // full; settling one wakes
 	}
-	due, err := nextDue(s.ctx, s.bus.db.Reader(), s.topic, s.cfg.Group, req.ordered)
+	looking, cancel := context.WithTimeout(s.ctx, sweep)
+	defer cancel()
+	due, err := nextDue(looking, s.bus.db.Reader(), s.topic, s.cfg.Group, req.ordered)
 	switch {
 	case err != nil && s.ctx.Err() == nil:
 		s.cfg.Logger.Error("cannot look for messages; trying again", "topic", s.topic, "error", err, "after", pause)

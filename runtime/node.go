@@ -11,7 +11,8 @@ import (
 
 // How nodes see each other. A node is dead when its counter stood still for
 // deadAfter on the watcher's own monotonic clock: no wall clock is compared, so a
-// clock that jumps harms nothing.
+// clock that jumps harms nothing. Time in which the watcher could not look does not
+// count: when the database stalls, so do all counters.
 const (
 	beatEvery = 2 * time.Second
 	lookEvery = time.Second
@@ -43,8 +44,9 @@ func (r *Runtime) beat() NodeBeat {
 
 // pulses is what is known of the other nodes' counters.
 type pulses struct {
-	mu sync.Mutex
-	of map[string]pulse
+	mu   sync.Mutex
+	of   map[string]pulse
+	last time.Time // when they were seen
 }
 
 type pulse struct {
@@ -102,12 +104,15 @@ func (p *pulses) forget() {
 func (p *pulses) listen(nodes []NodeBeat, self string, now time.Time) (dead []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	blind := max(0, now.Sub(p.last)-lookEvery)
+	p.last = now
 	of := map[string]pulse{}
 	for _, n := range nodes {
 		if n.ID == self {
 			continue
 		}
 		old, known := p.of[n.ID]
+		old.since = old.since.Add(blind)
 		switch {
 		case !known || old.beat != n.Beat:
 			of[n.ID] = pulse{n.Beat, now}

@@ -15,6 +15,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -314,5 +315,18 @@ func TestKill9(t *testing.T) {
 			}
 		}
 		_ = s.Close()
+	}
+}
+
+func TestPostgresTrouble(t *testing.T) {
+	for code, want := range map[string]trouble{
+		"40001": tryAgain, "40P01": tryAgain, "23505": tryAgain, "57014": tryAgain, "55P03": tryAgain,
+		"53100": noSpace, "53200": noSpace,
+		"53300": noServer, "57P01": noServer, "57P03": noServer, "08006": noServer, "25006": noServer, "25P03": noServer, "28P01": noServer, "3D000": noServer,
+		"22P05": ownError, "42P01": ownError,
+	} {
+		if got := postgresTrouble(fmt.Errorf("ask: %w", &pgconn.PgError{Code: code})); got != want {
+			t.Errorf("%s: %v, want %v", code, got, want)
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -167,9 +166,11 @@ func (s *Store) entries(ctx context.Context, after int64, limit int, place func(
 // Head implements runtime.Store.
 func (s *Store) Head(ctx context.Context) (runtime.Head, error) {
 	var h runtime.Head
-	err := s.r.QueryRowContext(ctx, `SELECT epoch, pos, pruned FROM log_head WHERE id = 1`).Scan(&h.Epoch, &h.Pos, &h.Pruned)
+	err := s.read(ctx, `SELECT epoch, pos, pruned FROM log_head WHERE id = 1`, func(r Row) error {
+		return r.Scan(&h.Epoch, &h.Pos, &h.Pruned)
+	})
 	if err != nil {
-		return h, fmt.Errorf("read the log's head: %w", s.outage(err))
+		return h, fmt.Errorf("read the log's head: %w", err)
 	}
 	return h, nil
 }
@@ -177,17 +178,19 @@ func (s *Store) Head(ctx context.Context) (runtime.Head, error) {
 // read runs a query on a reader and hands each row to scan. A database that cannot be
 // read at present is sdk.CodeUnavailable.
 func (s *Store) read(ctx context.Context, text string, scan func(Row) error, args ...any) error {
-	rs, err := s.r.QueryContext(ctx, text, args...)
+	patient, cancel := s.patient(ctx)
+	defer cancel()
+	rs, err := s.r.QueryContext(patient, text, args...)
 	if err != nil {
-		return s.outage(err)
+		return s.outage(ctx, err)
 	}
 	defer rs.Close()
 	for rs.Next() {
 		if err := scan(rs); err != nil {
-			return s.outage(err)
+			return s.outage(ctx, err)
 		}
 	}
-	return s.outage(rs.Err())
+	return s.outage(ctx, rs.Err())
 }
 
 // lost logs that the database does not answer: once, until it has been written again,
@@ -198,9 +201,10 @@ func (s *Store) lost(what string, err error) {
 	}
 }
 
-// outage tells a database that does not answer from what is wrong with a read.
-func (s *Store) outage(err error) error {
-	if err == nil || sdk.CodeOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+// outage tells a database that does not answer from what is wrong with a read, or
+// with its caller.
+func (s *Store) outage(ctx context.Context, err error) error {
+	if err == nil || sdk.CodeOf(err) != "" || ctx.Err() != nil {
 		return err
 	}
 	switch s.trouble(err) {

@@ -37,7 +37,7 @@ func (t *tick) stmt(x text) (statement, error) {
 	if x.rows > 0 {
 		body = t.dialect.compose(x.columns, x.body, x.rows)
 	}
-	st, err := t.dc.(driver.ConnPrepareContext).PrepareContext(context.Background(), body)
+	st, err := t.dc.(driver.ConnPrepareContext).PrepareContext(t.ctx, body)
 	if err != nil {
 		return nil, fmt.Errorf("prepare %.200q: %w", body, err)
 	}
@@ -65,9 +65,9 @@ func (t *tick) over(columns string, rows [][]any, body string, scan func(Row) er
 			return err
 		}
 		if scan == nil {
-			_, err = st.ExecContext(context.Background(), t.args)
+			_, err = st.ExecContext(t.ctx, t.args)
 		} else {
-			err = fetch(st, t.args, scan)
+			err = fetch(t.ctx, st, t.args, scan)
 		}
 		if err != nil {
 			return err
@@ -83,7 +83,7 @@ func (t *tick) exec(body string, args ...any) (int64, error) {
 		return 0, err
 	}
 	t.args = bind(t.args[:0], args)
-	res, err := st.ExecContext(context.Background(), t.args)
+	res, err := st.ExecContext(t.ctx, t.args)
 	if err != nil {
 		return 0, err
 	}
@@ -97,7 +97,7 @@ func (t *tick) query(body string, scan func(Row) error, args ...any) error {
 		return err
 	}
 	t.args = bind(t.args[:0], args)
-	return fetch(st, t.args, scan)
+	return fetch(t.ctx, st, t.args, scan)
 }
 
 // bind appends parameters. The drivers take int64, float64, bool, string, []byte and nil.
@@ -121,8 +121,8 @@ func bind(args []driver.NamedValue, values []any) []driver.NamedValue {
 }
 
 // fetch runs a query and hands each row to scan.
-func fetch(st statement, args []driver.NamedValue, scan func(Row) error) (err error) {
-	rs, err := st.QueryContext(context.Background(), args)
+func fetch(ctx context.Context, st statement, args []driver.NamedValue, scan func(Row) error) (err error) {
+	rs, err := st.QueryContext(ctx, args)
 	if err != nil {
 		return err
 	}

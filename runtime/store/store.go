@@ -29,6 +29,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -52,6 +53,10 @@ type Config struct {
 	// called again with the same requests after a rollback.
 	Verbs      map[string]func(tx Tx, set []any) error
 	Migrations []Migrations
+
+	// Patience is how long PostgreSQL may take over a read or a transaction: one that
+	// is cut off may say nothing for ever. Default 30 s.
+	Patience time.Duration
 
 	MaxEvents int64 // of a task; default 100,000
 	MaxBytes  int64 // of a task's events; default 64 MiB
@@ -115,6 +120,9 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 64 << 20
 	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 30 * time.Second
+	}
 	if cfg.Now == nil {
 		cfg.Now = sdk.Now
 	}
@@ -171,8 +179,18 @@ func (s *Store) disconnect() {
 		_ = st.Close()
 	}
 	s.stmts = map[text]statement{}
+	// Not back to the pool: a server that takes no writes any more still answers.
+	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = s.conn.Close()
 	s.conn = nil
+}
+
+// patient is ctx, or ends when the database has not answered for long enough.
+func (s *Store) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.dialect == postgres {
+		return context.WithTimeout(ctx, s.cfg.Patience)
+	}
+	return ctx, func() {}
 }
 
 // Reader returns the pool of read-only connections.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,12 +62,16 @@ func noTask(id string) *sdk.Error {
 // Task implements runtime.Store.
 func (s *Store) Task(ctx context.Context, id string) (sdk.Task, error) {
 	var t sdk.Task
-	err := scanTask(s.r.QueryRowContext(ctx, `SELECT `+taskColumns+` FROM tasks WHERE id = $1`, id), &t)
-	if errors.Is(err, sql.ErrNoRows) {
-		return t, noTask(id)
-	}
+	found := false
+	err := s.read(ctx, `SELECT `+taskColumns+` FROM tasks WHERE id = $1`, func(r Row) error {
+		found = true
+		return scanTask(r, &t)
+	}, id)
 	if err != nil {
-		return t, fmt.Errorf("read task: %w", s.outage(err))
+		return t, fmt.Errorf("read task: %w", err)
+	}
+	if !found {
+		return t, noTask(id)
 	}
 	return t, nil
 }

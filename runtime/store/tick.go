@@ -16,6 +16,7 @@ func (s *Store) newTick() *tick {
 // tick is one transaction.
 type tick struct {
 	*Store
+	ctx      context.Context // of its statements
 	dc       driver.Conn
 	now      sdk.Time
 	log      []logRow
@@ -46,9 +47,12 @@ type logRow struct {
 }
 
 func (t *tick) commit(set []*request) error {
-	// Statements get a context that never ends: for one that can, go-sqlite3
-	// starts a goroutine each, and a transaction must not be cut half way.
-	ctx := context.Background()
+	// A transaction must not be cut half way because one caller went. A server that
+	// does not answer is another matter; SQLite always does, and for a context that
+	// can end go-sqlite3 starts a goroutine each statement.
+	ctx, cancel := t.patient(context.Background())
+	defer cancel()
+	t.ctx = ctx
 	if err := t.connect(ctx); err != nil {
 		return err
 	}

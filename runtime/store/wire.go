@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ import (
 // then at most every 10 ms: a NOTIFY inside a transaction would make all commits
 // of the database wait for each other.
 type wire struct {
+	cfg     *pgx.ConnConfig
 	self    string // tells our own messages from others'
 	channel string
 
@@ -42,6 +44,7 @@ const (
 	wireRetry   = time.Second
 	maxWord     = 7900 // bytes; PostgreSQL takes 7,999
 	maxWordTask = 100
+	maxChannel  = 63 // bytes of a name
 )
 
 // word is one message.
@@ -67,15 +70,15 @@ type wordTask struct {
 }
 
 // openWire starts listening and sending.
-func (s *Store) openWire(ctx context.Context) error {
-	var schema string
-	if err := s.w.QueryRowContext(ctx, `SELECT current_schema()`).Scan(&schema); err != nil {
-		return fmt.Errorf("find the schema: %w", err)
+func (s *Store) openWire(ctx context.Context, cfg *pgx.ConnConfig, schema string) error {
+	channel := "nagatha_" + schema
+	if len(channel) > maxChannel {
+		channel = fmt.Sprintf("nagatha_%x", sha256.Sum224([]byte(schema)))[:maxChannel]
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	life, stop := context.WithCancel(context.Background())
-	s.wire = &wire{self: hex.EncodeToString(id[:]), channel: "nagatha_" + schema, news: make(chan struct{}, 1), stop: stop}
+	s.wire = &wire{cfg: cfg, self: hex.EncodeToString(id[:]), channel: channel, news: make(chan struct{}, 1), stop: stop}
 	ready := make(chan struct{})
 	s.wire.all.Go(func() { s.listen(life, sync.OnceFunc(func() { close(ready) })) })
 	s.wire.all.Go(func() { s.tell(life) })
@@ -170,11 +173,18 @@ func (s *Store) tell(ctx context.Context) {
 			continue
 		}
 		// A message that cannot be sent is lost: the others look by themselves.
-		if _, err := s.r.ExecContext(ctx, `SELECT pg_notify($1, $2)`, w.channel, m.encode()); err != nil && ctx.Err() == nil {
+		if err := s.notify(ctx, m.encode()); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("cannot tell the other runtimes of a change; they will see it a little later", "error", err)
 		}
 		pause(ctx, wirePause)
 	}
+}
+
+func (s *Store) notify(ctx context.Context, message string) error {
+	ctx, cancel := s.patient(ctx)
+	defer cancel()
+	_, err := s.r.ExecContext(ctx, `SELECT pg_notify($1, $2)`, s.wire.channel, message)
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -198,28 +208,36 @@ func (s *Store) listen(ctx context.Context, ready func()) {
 }
 
 func (s *Store) listenOnce(ctx context.Context, ready func()) error {
-	conn, err := pgx.Connect(ctx, s.cfg.URL)
+	conn, err := pgx.ConnectConfig(ctx, s.wire.cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{s.wire.channel}.Sanitize()); err != nil {
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), wireRetry)
+		defer cancel()
+		_ = conn.Close(last)
+	}()
+	if err := order(ctx, conn, session+`; LISTEN `+pgx.Identifier{s.wire.channel}.Sanitize()); err != nil {
 		return err
 	}
 	ready()
 	// What was said while nobody listened is looked up.
 	known := int64(-1)
 	for {
-		head, err := s.Head(ctx)
+		// Asking over this connection shows whether it still hears.
+		var pos int64
+		patient, cancel := s.patient(ctx)
+		err := conn.QueryRow(patient, `SELECT pos FROM log_head WHERE id = 1`, pgx.QueryExecModeSimpleProtocol).Scan(&pos)
+		cancel()
 		if err != nil {
 			return err
 		}
 		if err := s.loadPaused(ctx); err != nil {
 			return err
 		}
-		if head.Pos > known {
-			known = head.Pos
-			s.cfg.OnCommit(runtime.Commit{Remote: true, All: true, Queued: true, Head: head.Pos})
+		if pos > known {
+			known = pos
+			s.cfg.OnCommit(runtime.Commit{Remote: true, All: true, Queued: true, Head: pos})
 		}
 		for until := time.Now().Add(wirePoll); time.Now().Before(until); {
 			wait, cancel := context.WithDeadline(ctx, until)

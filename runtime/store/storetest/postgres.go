@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -167,4 +169,47 @@ func (s *Server) Database(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return s.URL(name)
+}
+
+// Pooler starts pgbouncer before the server, lending connections for as long as mode
+// says, and returns the URL of a database through it. A machine without it skips the
+// test.
+func (s *Server) Pooler(t testing.TB, database, mode string) string {
+	t.Helper()
+	bin, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		t.Skipf("SKIPPED: needs pgbouncer: %v", err)
+	}
+	dir := filepath.Join(s.dir, mode)
+	if err := s.run("mkdir", dir); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("[databases]\n* = host=%s user=postgres\n[pgbouncer]\nlisten_port = 5432\nunix_socket_dir = %s\nlogfile = %s/log\npidfile = %s/pid\nauth_type = any\npool_mode = %s\n",
+		s.dir, dir, dir, dir, mode)
+	if err := os.WriteFile(filepath.Join(dir, "ini"), []byte(config), 0o644); err != nil { // another user's program reads it
+		t.Fatal(err)
+	}
+	if err := s.run(bin, "-d", filepath.Join(dir, "ini")); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); ; { // it goes into the background before it listens
+		c, err := net.Dial("unix", filepath.Join(dir, ".s.PGSQL.5432"))
+		if err == nil {
+			_ = c.Close()
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+		if err == nil {
+			err = s.run("kill", strings.TrimSpace(string(pid)))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return "postgres:///" + database + "?user=postgres&host=" + url.QueryEscape(dir)
 }
