@@ -17,7 +17,9 @@ type Registration struct {
 	Handler Handler
 }
 
-// New makes a [Plugin] of handlers. Info.Handlers is filled in from them.
+// New makes a [Plugin] of handlers. Info.Handlers is filled in from them. It checks
+// nothing: what is wrong, such as a kind that is registered twice, is the error of
+// [Info.Validate], with which the runtime refuses to load the plugin.
 func New(info Info, handlers ...Registration) *Bundle {
 	b := &Bundle{info: info, handlers: make(map[string]Handler, len(handlers))}
 	b.info.Handlers = nil

@@ -37,7 +37,8 @@ func (t Transaction) Check() error {
 	return KVApply{t.Writes}.Check()
 }
 
-// Commit makes a transaction.
+// Commit makes a transaction. The error says what part of it was refused, and nothing
+// has happened then.
 func Commit(ctx context.Context, host Host, t Transaction) (Committed, error) {
 	return call[Committed](ctx, host, OpCommit, t)
 }

@@ -145,7 +145,8 @@ type permanent struct{ error }
 func (p *permanent) Unwrap() error { return p.error }
 
 // RetryAfter wraps a handler's error: the next attempt starts after delay, not
-// after the kind's backoff.
+// after the kind's backoff. It does not make an error retryable that is not, and the
+// attempt counts towards max_attempts.
 func RetryAfter(err error, delay time.Duration) error {
 	if err == nil {
 		return nil

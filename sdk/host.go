@@ -24,7 +24,11 @@ type Host interface {
 	// Output streams text or bytes to whoever watches the task; stream names
 	// the stream, such as "stdout" or "response".
 	Output(stream string, data []byte)
-	// Call performs an operation. Its error is an *Error.
+	// Call performs an operation. Its error is an *Error: [CodeCapabilityDenied] without
+	// its grant, [CodeLimitExceeded] beyond a cap or 256 calls of an attempt at once,
+	// [CodeUnavailable] after the attempt's end. When ctx ends before the reply it is
+	// [CodeCancelled], and the operation may have happened or not. During the grace
+	// after a cancel a ctx of [context.WithoutCancel] still works.
 	Call(ctx context.Context, op string, request []byte) ([]byte, error)
 }
 
@@ -83,7 +87,8 @@ func encode(request any) ([]byte, error) {
 	return json.Marshal(request)
 }
 
-// Secret returns the value that the operator granted under name.
+// Secret returns the value that the operator granted under name; another name is
+// [CodeCapabilityDenied].
 func Secret(ctx context.Context, host Host, name string) (string, error) {
 	r, err := call[SecretReply](ctx, host, OpSecretGet, SecretGet{name})
 	return r.Value, err
@@ -101,7 +106,10 @@ type SecretReply struct {
 
 // Publish puts an event on the bus and returns its id. Type is required; ID,
 // Source and Time are filled in when empty. The event is written in the same
-// transaction that checks that the attempt is still the one that counts.
+// transaction that checks that the attempt is still the one that counts. Data is JSON of
+// at most 256 KiB. A type that is malformed or the runtime's own is [CodeInvalid]. It is
+// no recorded operation: a handler that runs again publishes again, unless it does so
+// inside a [Step] or a [Commit].
 func Publish(ctx context.Context, host Host, e Event) (string, error) {
 	r, err := call[PublishReply](ctx, host, OpPublish, e)
 	return r.ID, err

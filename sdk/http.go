@@ -50,7 +50,12 @@ type HTTPResponse struct {
 	Body   io.ReadCloser
 }
 
-// Fetch makes an HTTP request through the runtime.
+// Fetch makes an HTTP request through the runtime and returns as soon as the header of
+// the answer is there, whatever its status. Close the Body; it streams, is read by one
+// goroutine, and ends with ctx and with the attempt. Redirects are followed, each to
+// granted hosts only. A host without a grant is [CodeCapabilityDenied], a request that is
+// malformed [CodeInvalid], and what the network does, time-outs included,
+// [CodeUnavailable].
 func Fetch(ctx context.Context, host Host, req HTTPRequest) (*HTTPResponse, error) {
 	b, err := req.encode()
 	if err != nil {

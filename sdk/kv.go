@@ -10,7 +10,9 @@ import (
 // KV is the plugin's own namespace in the runtime's store: JSON values under
 // text keys, with TTL, compare-and-set, prefix listing and full-text search.
 // Every write is refused once the attempt no longer counts. It is safe for
-// concurrent use.
+// concurrent use. What no schema of the store can bear (a key that is empty or longer
+// than 512 bytes, a limit beyond 1,000) is [CodeInvalid]; a value that with its text has
+// more than 256 KiB, or a store that is full, is [CodeLimitExceeded].
 type KV struct{ host Host }
 
 // NewKV returns the namespace of the plugin behind host.
@@ -189,7 +191,8 @@ func (kv KV) Get(ctx context.Context, key string) (*Item, error) {
 	return r.Item, err
 }
 
-// Set stores value, which is marshalled, and replaces what was there.
+// Set stores value, which is marshalled, and replaces what was there. A ttl of 0 keeps
+// it until it is deleted; a negative one is [CodeInvalid].
 func (kv KV) Set(ctx context.Context, key string, value any, ttl time.Duration) (Item, error) {
 	b, err := json.Marshal(value)
 	if err != nil {
@@ -210,7 +213,8 @@ func (kv KV) Delete(ctx context.Context, key string) (bool, error) {
 	return r.Deleted, err
 }
 
-// Apply makes several writes, all or none.
+// Apply makes 1 to [MaxKVApply] writes of different keys, all or none; a condition that
+// is not met is [CodeConflict].
 func (kv KV) Apply(ctx context.Context, writes ...KVWrite) ([]KVResult, error) {
 	r, err := call[KVApplyReply](ctx, kv.host, OpKVApply, KVApply{writes})
 	return r.Results, err

@@ -56,6 +56,11 @@ type StepPut struct {
 // the recorded value. An error is not recorded: f runs again. If the attempt dies
 // between f's return and the record, f runs again too, so what f does should bear
 // a repetition.
+//
+// The record is JSON, at most 256 KiB ([CodeLimitExceeded]): T must come back from JSON
+// as it went in, which an any with an int in it, or an unexported field, does not. f
+// should not ask for recorded operations itself: once it is recorded they are not asked
+// for again, which is [CodeReplayMismatch].
 func Step[T any](ctx context.Context, host Host, name string, f func(ctx context.Context) (T, error)) (T, error) {
 	var value T
 	got, err := call[StepGetReply](ctx, host, OpStepGet, StepGet{name})
@@ -117,7 +122,9 @@ type RunReply struct {
 	Outcomes []Outcome `json:"outcomes"`
 }
 
-// Submit makes a child task and returns its id; it does not wait for it.
+// Submit makes a child task and returns its id; it does not wait for it. A submission
+// that does not fit is [CodeInvalid], with Fields that say where. Cancelling a task
+// cancels its children that have not ended; its end does not.
 func Submit(ctx context.Context, host Host, sub Submission) (string, error) {
 	r, err := call[SubmitReply](ctx, host, OpSubmit, Tasks{Tasks: []Submission{sub}})
 	if err != nil {
@@ -130,7 +137,7 @@ func Submit(ctx context.Context, host Host, sub Submission) (string, error) {
 }
 
 // Run makes a child task, waits until it has ended, and returns its result, or
-// the error with which it ended.
+// the error with which it ended, which is not retryable: see [Outcome.Err].
 func Run(ctx context.Context, host Host, sub Submission) (json.RawMessage, error) {
 	out, err := RunAll(ctx, host, "", []Submission{sub})
 	if err != nil {
@@ -140,8 +147,9 @@ func Run(ctx context.Context, host Host, sub Submission) (json.RawMessage, error
 }
 
 // RunAll makes child tasks, waits until all of them have ended, and returns how,
-// in order. name tells it from other runs of the handler that are under way at the
-// same time; it may be empty where there are none.
+// in order: at most 1,000. A child that failed is no error of RunAll: see [Outcome.Err].
+// name tells it from other runs of the handler that are under way at the same time; it
+// may be empty where there are none. No submissions: nil at once.
 func RunAll(ctx context.Context, host Host, name string, subs []Submission) ([]Outcome, error) {
 	if len(subs) == 0 {
 		return nil, nil
@@ -173,8 +181,9 @@ type AwaitReply struct {
 }
 
 // Await waits for a signal of that name and returns its data. Signals that came
-// before are kept, and each is received once. After timeout, where that is not 0,
-// it returns an error with [CodeTimeout].
+// before are kept, and each is received once; one without data gives null. After
+// timeout, where that is not 0, it returns an error with [CodeTimeout], which is not
+// retryable; it counts from the first run of the handler that came here, over crashes.
 func Await(ctx context.Context, host Host, signal string, timeout time.Duration) (json.RawMessage, error) {
 	r, err := call[AwaitReply](ctx, host, OpAwait, AwaitRequest{Signal: signal, Timeout: Duration(timeout)})
 	if err != nil {
@@ -186,7 +195,9 @@ func Await(ctx context.Context, host Host, signal string, timeout time.Duration)
 	return r.Data, nil
 }
 
-// AwaitTask waits until a task has ended, such as one that [Submit] made.
+// AwaitTask waits until a task has ended, such as one that [Submit] made; any task will
+// do, and one that has ended answers at once. An unknown one is [CodeNotFound]. That the
+// task failed is no error of AwaitTask: see [Outcome.Err].
 func AwaitTask(ctx context.Context, host Host, id string) (Outcome, error) {
 	r, err := call[AwaitReply](ctx, host, OpAwait, AwaitRequest{Task: id})
 	if err != nil {
@@ -215,7 +226,8 @@ type Decision struct {
 	Comment  string `json:"comment,omitempty"`
 }
 
-// Approve waits until a person has decided.
+// Approve waits until a person has decided. A rejection, also by expiry, is no error:
+// look at Approved. Name is needed where questions of a handler are out at the same time.
 func Approve(ctx context.Context, host Host, req ApproveRequest) (Decision, error) {
 	return call[Decision](ctx, host, OpApprove, req)
 }

@@ -70,21 +70,21 @@ type Progress struct {
 }
 
 // Submission says what to run and how: the submit options of the protocol. Only
-// Kind is required.
+// Kind is required; what is zero is the kind's or the runtime's own.
 type Submission struct {
 	Kind           string            `json:"kind"`
 	Payload        json.RawMessage   `json:"payload,omitempty"` // absent: {}
 	Queue          string            `json:"queue,omitempty"`
-	Priority       int               `json:"priority,omitempty"`
-	RunAt          Time              `json:"run_at,omitempty"` // or Delay
-	Delay          Duration          `json:"delay,omitempty"`
-	Timeout        Duration          `json:"timeout,omitempty"`
-	Deadline       Time              `json:"deadline,omitempty"`
-	Expires        Time              `json:"expires,omitempty"`
-	MaxAttempts    int               `json:"max_attempts,omitempty"`
-	IdempotencyKey string            `json:"idempotency_key,omitempty"`
-	Unique         string            `json:"unique,omitempty"`
-	ConcurrencyKey string            `json:"concurrency_key,omitempty"`
+	Priority       int               `json:"priority,omitempty"`        // −100…100, higher starts first
+	RunAt          Time              `json:"run_at,omitempty"`          // not before; or Delay
+	Delay          Duration          `json:"delay,omitempty"`           // from now; at most 10 years
+	Timeout        Duration          `json:"timeout,omitempty"`         // of an attempt, while it does not wait
+	Deadline       Time              `json:"deadline,omitempty"`        // it has ended by then, or fails: expired
+	Expires        Time              `json:"expires,omitempty"`         // its first attempt has begun by then, or it fails: expired
+	MaxAttempts    int               `json:"max_attempts,omitempty"`    // of a life
+	IdempotencyKey string            `json:"idempotency_key,omitempty"` // same key and body: the same task, until it is pruned
+	Unique         string            `json:"unique,omitempty"`          // while a task with this text lives: that task
+	ConcurrencyKey string            `json:"concurrency_key,omitempty"` // tasks with the same one take turns
 	Labels         map[string]string `json:"labels,omitempty"`
-	After          []string          `json:"after,omitempty"`
+	After          []string          `json:"after,omitempty"` // ids of tasks that must complete first
 }

@@ -49,7 +49,8 @@ import (
 const DefaultServer = "http://127.0.0.1:8765"
 
 // Config is what a [Client] is made of. The zero value is a client of
-// [DefaultServer] without a token.
+// [DefaultServer] without a token, to which a server says nothing: the first request
+// then fails with CodeUnauthorized.
 type Config struct {
 	Server string // http:// or https:// URL, perhaps with a path; default [DefaultServer]
 	Token  string // bearer token

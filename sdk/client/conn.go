@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
 // Conn is a connection that comes back by itself. Close it when done.
@@ -93,6 +96,9 @@ func (c *Conn) ended(err error) bool {
 		return true
 	}
 	if e := refusal(err); e != nil {
+		if e.Code == sdk.CodeUnauthorized && c.cfg.Token == "" {
+			err = fmt.Errorf("it wants a token: set Config.Token (%w)", err)
+		}
 		c.fail(&LostError{Server: c.client.Server(), Err: err, refused: e})
 		return true
 	}

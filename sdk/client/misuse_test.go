@@ -9,6 +9,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -102,5 +105,31 @@ func TestZeroLostError(t *testing.T) {
 	}
 	if b, err := json.Marshal(SubscribeRequest{}); string(b) != "{}" || err != nil {
 		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// A server lets a client without a token in to say hello, and no further.
+func TestNoToken(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.Close() }()
+		_, _, _ = ws.ReadMessage()
+		_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(4500, "the first request must be hello"), time.Now().Add(time.Second))
+	}))
+	defer srv.Close()
+	c, err := New(Config{Server: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := c.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Get(t.Context(), "tsk_a"); sdk.CodeOf(err) != sdk.CodeUnauthorized || !strings.Contains(err.Error(), "Config.Token") {
+		t.Errorf("got %v", err)
 	}
 }
