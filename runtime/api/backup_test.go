@@ -13,6 +13,9 @@ import (
 
 func TestBackup(t *testing.T) {
 	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, ".sending-x.db.part"), []byte("cut off"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	w := start(t, func(c *api.Config) { c.DataDir = dir })
 	task := w.finished(`{"kind":"bench.echo","payload":{"n":1}}`)
 	resp, text := w.http("POST", "/api/v1/backup", "", nil)

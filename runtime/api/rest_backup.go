@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -50,7 +51,7 @@ func (s *Server) postBackup(ctx context.Context, in *backupInput) (*backupOutput
 	default:
 		return nil, sdk.Errorf(sdk.CodeConflict, "another backup is being made; try again when it is done")
 	}
-	path := filepath.Join(s.cfg.DataDir, "backup-"+newRequestID()+".db")
+	path := filepath.Join(s.cfg.DataDir, copyPrefix+newRequestID()+".db")
 	done := func() {
 		_ = os.Remove(path) // it may not be there
 		<-s.backups
@@ -75,6 +76,22 @@ func (s *Server) postBackup(ctx context.Context, in *backupInput) (*backupOutput
 			panic(http.ErrAbortHandler)
 		}
 	}}, nil
+}
+
+// copyPrefix begins the names of copies that are being made, which nobody else uses.
+const copyPrefix = ".sending-"
+
+// sweepCopies removes what a crash has left of copies: each is as large as the database.
+func (s *Server) sweepCopies() {
+	files, err := os.ReadDir(s.cfg.DataDir)
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), copyPrefix) {
+			err = errors.Join(err, os.Remove(filepath.Join(s.cfg.DataDir, f.Name())))
+		}
+	}
+	if err != nil {
+		s.log.Warn("cannot look for what is left of backups that were cut off", "error", err)
+	}
 }
 
 // sendFile sends a file, giving up when nobody reads.

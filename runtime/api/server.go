@@ -131,6 +131,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	s.sweepCopies()
 	s.addr = listener.Addr()
 	close(s.listening)
 	if tcp, ok := s.addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {

@@ -24,6 +24,9 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	if s.lock, err = lockFile(ctx, path); err != nil {
 		return err
 	}
+	if err := private(path); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
 	if s.w, err = sql.Open("sqlite3", dsn(path, "_txlock=immediate&_synchronous=FULL&_foreign_keys=1&_cache_size=-32768")); err != nil {
 		return err
 	}
@@ -38,6 +41,16 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	}
 	s.r, err = sql.Open("sqlite3", dsn(path, "_txlock=deferred&_query_only=1"))
 	return err
+}
+
+// private makes a file that is not there yet, for its owner alone: SQLite would let
+// everybody read it whom the directory lets in.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // dsn names the file, as a URL: its path may have any character. database/sql gives a connection to one goroutine at a time, so

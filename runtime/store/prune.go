@@ -169,6 +169,9 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	part := path + ".part"
 	_ = os.Remove(part) // of a backup that was cut
 	defer os.Remove(part)
+	if err := private(part); err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
 	// The readers' connections refuse to write anything, the copy included.
 	db, err := sql.Open("sqlite3", dsn(s.cfg.Path, "mode=ro"))
 	if err != nil {

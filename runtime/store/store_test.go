@@ -71,11 +71,13 @@ func TestAlwaysInTheWay(t *testing.T) {
 func TestPath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a#b?c=d%20", "nagatha.db")
 	s := open(t, store.Config{Path: path})
-	if _, err := os.Stat(path); err != nil {
-		t.Error(err)
-	}
 	if err := s.Backup(t.Context(), path+".copy"); err != nil {
 		t.Error(err)
+	}
+	for _, file := range []string{"", "-wal", "-shm", ".copy"} {
+		if info, err := os.Stat(path + file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("others may read it: %v, %v", info, err)
+		}
 	}
 }
 
