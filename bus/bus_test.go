@@ -86,6 +86,13 @@ func TestEventsSurviveMessages(t *testing.T) {
 			t.Errorf("%s = %q passed", k, v)
 		}
 	}
+	for _, data := range []string{"hello", "[1,"} { // a task could not be made of it, and it would come again for ever
+		bad := m.Copy()
+		bad.Payload = []byte(data)
+		if _, err := bus.Unmarshal(bad); err == nil {
+			t.Errorf("the data %s passed", data)
+		}
+	}
 }
 
 // Publishing joins the store's transaction: with it, or not at all.

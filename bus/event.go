@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -54,6 +55,9 @@ func Unmarshal(m *message.Message) (sdk.Event, error) {
 	}
 	if e.ID == "" || e.Source == "" || e.Type == "" {
 		return e, errors.New("ce-id, ce-source and ce-type are required")
+	}
+	if len(e.Data) > 0 && !json.Valid(e.Data) {
+		return e, errors.New("the data is not JSON")
 	}
 	if s := m.Metadata.Get(metaTime); s != "" {
 		t, err := time.Parse(time.RFC3339Nano, s)

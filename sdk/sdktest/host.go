@@ -3,6 +3,7 @@ package sdktest
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,26 +17,50 @@ import (
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
-// Host is an in-memory host: it writes down what it is told, keeps key-value
-// data with TTL and versions, records published events, and makes HTTP requests
-// without asking. It is safe for concurrent use.
+// Host is an in-memory host for unit tests: it writes down what it is told, keeps
+// key-value data with TTL and versions, records operations and published events, and
+// makes HTTP requests to wherever it is asked. It is safe for concurrent use; a test
+// that changes a field while a handler runs must not.
+//
+// # What it does not do
+//
+// It refuses what a runtime with default limits refuses whatever its configuration:
+// malformed kinds and types, values of more than 256 KiB, a page of more than 1,000.
+// Other than in a runtime,
+//
+//   - everything is granted that is not in Denied, every secret that is in Secrets, and
+//     every address for HTTP;
+//   - a wait does not wait: Answer answers it at once. A task is never parked, put away or
+//     cancelled, signals are not kept, and timeouts of waits are Answer's to tell;
+//   - children are not run, nor checked against a schema; with Answer nil each completes
+//     with its payload as its result;
+//   - no event becomes a task;
+//   - an answer is found again only after [Host.Rerun], whatever the number of the task's
+//     attempt, and a handler that forgets an operation is found by [Host.Forgotten] only;
+//   - search looks for words and, from three letters on, what begins so: a runtime knows
+//     inflections and ranks better;
+//   - progress, log and output have no limit, nor has the number of events or of items.
 type Host struct {
 	mu        sync.Mutex
 	Said      []string // progress, log and output, in order
 	Published []sdk.Event
 	Items     map[string]StoredItem
 	Secrets   map[string]string
-	Denied    map[string]bool // operations that are not granted
-	// Answer answers a durable wait (run, await, approve); nil answers with its
-	// request. Submitted is what was asked for.
+	Denied    map[string]bool // operations (sdk.Op…) that are not granted
+	// Answer answers a durable wait: run with an [sdk.RunReply], await with an
+	// [sdk.AwaitReply], approve with an [sdk.Decision]. Where it is nil, each child
+	// completes with its payload, a signal's data is the request, and every question is
+	// approved.
 	Answer    func(op string, request json.RawMessage) (any, error)
-	Submitted []sdk.Submission
+	Submitted []sdk.Submission           // by submit, run and commit; the n-th is "tsk_n"
 	Kinds     []sdk.KindInfo             // what kinds.list tells
 	Loading   func() bool                // whether it says that there may be more soon; nil: no
-	Steps     map[string]json.RawMessage // recorded values, by name and occurrence ("step 1#1")
+	Steps     map[string]json.RawMessage // the record of operations, by name and occurrence ("step 1#1", "approve#1")
 	Now       func() sdk.Time
 
-	counts map[string]int
+	counts map[string]int    // how often a name was used
+	asked  map[string]bool   // keys of Steps
+	whats  map[string]string // what they are
 	bodies map[int]cancelledBody
 	next   int
 	heard  chan struct{}
@@ -51,7 +76,7 @@ type StoredItem struct {
 // NewHost makes an empty Host.
 func NewHost() *Host {
 	return &Host{Items: map[string]StoredItem{}, Secrets: map[string]string{}, Denied: map[string]bool{},
-		Steps: map[string]json.RawMessage{}, counts: map[string]int{}, Now: sdk.Now, bodies: map[int]cancelledBody{}, heard: make(chan struct{})}
+		Steps: map[string]json.RawMessage{}, counts: map[string]int{}, asked: map[string]bool{}, whats: map[string]string{}, Now: sdk.Now, bodies: map[int]cancelledBody{}, heard: make(chan struct{})}
 }
 
 // Heard is closed when the host has been told something for the first time.
@@ -99,9 +124,19 @@ func (h *Host) Call(ctx context.Context, op string, request []byte) ([]byte, err
 	if denied {
 		return nil, sdk.Errorf(sdk.CodeCapabilityDenied, "%s: not granted", op)
 	}
+	reply, err := h.do(ctx, op, request)
+	if ctx.Err() != nil { // a plugin does not wait for the reply then
+		return nil, sdk.Errorf(sdk.CodeCancelled, "%s: %v", op, context.Cause(ctx))
+	}
+	return reply, err
+}
+
+func (h *Host) do(ctx context.Context, op string, request []byte) ([]byte, error) {
 	switch op {
 	case sdk.OpTimeNow:
 		return json.Marshal(sdk.TimeNow{Time: h.Now(), UnixNano: int64(h.Now()) * 1e6})
+	case sdk.OpRandomRead:
+		return random(request)
 	case sdk.OpKVGet:
 		return answer(h, request, h.get)
 	case sdk.OpKVSet:
@@ -153,12 +188,14 @@ func answer[Q, R any](h *Host, request []byte, f func(Q) (R, error)) ([]byte, er
 	return json.Marshal(r)
 }
 
-func (h *Host) publish(e sdk.Event) (sdk.PublishReply, error) {
-	if e.ID == "" {
-		e.ID = fmt.Sprintf("evt_%d", len(h.Published)+1)
+func random(request []byte) ([]byte, error) {
+	var q sdk.RandomRead
+	if err := json.Unmarshal(request, &q); err != nil || q.N < 1 || q.N > 64<<10 {
+		return nil, sdk.Errorf(sdk.CodeInvalid, "%s: n: want 1 to 65536", sdk.OpRandomRead)
 	}
-	h.Published = append(h.Published, e)
-	return sdk.PublishReply{ID: e.ID}, nil
+	b := make([]byte, q.N)
+	_, err := rand.Read(b)
+	return b, err
 }
 
 func (h *Host) secret(q sdk.SecretGet) (sdk.SecretReply, error) {

@@ -22,7 +22,43 @@ func (h *Host) live(key string) (StoredItem, bool) {
 
 func (h *Host) expired(it StoredItem) bool { return it.ExpiresAt != 0 && it.ExpiresAt <= h.Now() }
 
+func checkKey(key string) error {
+	switch {
+	case key == "" || len(key) > 512:
+		return sdk.Invalid("key", "want 1 to 512 bytes, not %d", len(key))
+	case !clean(key):
+		return sdk.Invalid("key", "want UTF-8 without NUL")
+	}
+	return nil
+}
+
+// checkSet is what a runtime checks of a set whatever is stored.
+func checkSet(q sdk.KVSet) error {
+	switch {
+	case len(q.Value)+len(q.Text) > maxValue:
+		return tooLarge(fmt.Sprintf("value and text of %.80q", q.Key), len(q.Value)+len(q.Text))
+	case !clean(q.Text):
+		return sdk.Invalid("text", "want UTF-8 without NUL")
+	case q.TTL < 0:
+		return sdk.Invalid("ttl", "must not be negative")
+	case q.As != nil && (q.As.Version < 1 || q.As.CreatedAt < 1 || q.As.UpdatedAt < 1 || q.As.ExpiresAt < 0):
+		return sdk.Invalid("as", "want a version from 1 and the times of creation and change")
+	}
+	return checkKey(q.Key)
+}
+
+// limitOf checks a page's size.
+func limitOf(n, otherwise int) (int, error) {
+	if n < 0 || n > 1000 {
+		return 0, sdk.Invalid("limit", "want 1 to 1000, not %d", n)
+	}
+	return cmp.Or(n, otherwise), nil
+}
+
 func (h *Host) get(q sdk.KVGet) (sdk.KVGetReply, error) {
+	if err := checkKey(q.Key); err != nil {
+		return sdk.KVGetReply{}, err
+	}
 	if it, ok := h.live(q.Key); ok {
 		return sdk.KVGetReply{Item: &it.Item}, nil
 	}
@@ -30,12 +66,12 @@ func (h *Host) get(q sdk.KVGet) (sdk.KVGetReply, error) {
 }
 
 func (h *Host) set(q sdk.KVSet) (sdk.KVSetReply, error) {
+	if err := checkSet(q); err != nil {
+		return sdk.KVSetReply{}, err
+	}
 	old, ok := h.live(q.Key)
 	if err := wantVersion(q.Key, q.IfVersion, old.Version); err != nil {
 		return sdk.KVSetReply{}, err
-	}
-	if q.Key == "" || len(q.Key) > 512 {
-		return sdk.KVSetReply{}, sdk.Invalid("key", "want 1 to 512 bytes")
 	}
 	gone, late := h.Items[q.Key]
 	late = late && h.expired(gone)
@@ -61,6 +97,9 @@ func wantVersion(key string, want *int64, have int64) error {
 }
 
 func (h *Host) remove(q sdk.KVDelete) (sdk.KVDeleteReply, error) {
+	if err := checkKey(q.Key); err != nil {
+		return sdk.KVDeleteReply{}, err
+	}
 	old, ok := h.live(q.Key)
 	if err := wantVersion(q.Key, q.IfVersion, old.Version); err != nil {
 		return sdk.KVDeleteReply{}, err
@@ -80,8 +119,12 @@ func (h *Host) apply(q sdk.KVApply) (sdk.KVApplyReply, error) {
 		if err := wantVersion(key, want, old.Version); err != nil {
 			return sdk.KVApplyReply{}, err
 		}
-		if key == "" || len(key) > 512 {
-			return sdk.KVApplyReply{}, sdk.Invalid("key", "want 1 to 512 bytes")
+		err := checkKey(key)
+		if w.Set != nil {
+			err = checkSet(*w.Set)
+		}
+		if err != nil {
+			return sdk.KVApplyReply{}, err
 		}
 	}
 	var r sdk.KVApplyReply
@@ -101,7 +144,11 @@ func (h *Host) apply(q sdk.KVApply) (sdk.KVApplyReply, error) {
 
 func (h *Host) list(q sdk.KVList) (sdk.KVListReply, error) {
 	r := sdk.KVListReply{Items: []sdk.Item{}}
-	limit, size := cmp.Or(q.Limit, 100), 0
+	limit, err := limitOf(q.Limit, 100)
+	if err != nil {
+		return r, err
+	}
+	size := 0
 	keys := h.keys(q.Prefix)
 	next := func(it sdk.Item) string { return it.Key }
 	if q.Newest {
@@ -149,13 +196,17 @@ func (h *Host) count(q sdk.KVCount) (sdk.KVCountReply, error) {
 
 func (h *Host) clear(q sdk.KVClear) (sdk.KVClearReply, error) {
 	r := sdk.KVClearReply{Keys: []string{}}
+	limit, err := limitOf(q.Limit, 100)
+	if err != nil {
+		return r, err
+	}
 	for key, it := range h.Items {
 		if strings.HasPrefix(key, q.Prefix) && h.expired(it) == q.Expired {
 			r.Keys = append(r.Keys, key)
 		}
 	}
 	slices.Sort(r.Keys)
-	r.Keys = r.Keys[:min(len(r.Keys), cmp.Or(q.Limit, 100))]
+	r.Keys = r.Keys[:min(len(r.Keys), limit)]
 	for _, key := range r.Keys {
 		delete(h.Items, key)
 	}
@@ -166,6 +217,13 @@ func (h *Host) clear(q sdk.KVClear) (sdk.KVClearReply, error) {
 // is it, or from three letters on begins so; the runtime's own ranking is finer.
 func (h *Host) search(q sdk.KVSearch) (sdk.KVSearchReply, error) {
 	r := sdk.KVSearchReply{Hits: []sdk.Hit{}}
+	limit, err := limitOf(q.Limit, 20)
+	if err == nil && len(q.Prefixes) > 100 {
+		err = sdk.Invalid("prefixes", "want at most 100, not %d", len(q.Prefixes))
+	}
+	if err != nil {
+		return r, err
+	}
 	words := textWords(q.Query)
 	if rest := slices.DeleteFunc(slices.Clone(words), func(w string) bool { return strings.Contains(stopWords, " "+w+" ") }); len(rest) > 0 {
 		words = rest
@@ -185,7 +243,7 @@ func (h *Host) search(q sdk.KVSearch) (sdk.KVSearchReply, error) {
 		}
 	}
 	slices.SortStableFunc(r.Hits, func(a, b sdk.Hit) int { return cmp.Compare(b.Score, a.Score) })
-	r.Hits = r.Hits[:min(len(r.Hits), cmp.Or(q.Limit, 20))]
+	r.Hits = r.Hits[:min(len(r.Hits), limit)]
 	return r, nil
 }
 

@@ -1,71 +1,212 @@
 package sdktest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
 // Recorded operations of the in-memory host. A second run of a handler on the same
-// host, after [Host.Rerun], finds the steps of the first.
+// host, after [Host.Rerun], finds what the first has recorded.
 
 // Rerun makes the next run of a handler one that goes on after a crash: it counts
-// occurrences anew and finds what is recorded.
+// occurrences anew and finds what is recorded. Without it another run on the same host
+// is that of another task, as is one after clear(h.Steps).
 func (h *Host) Rerun() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.counts)
+	clear(h.asked)
+}
+
+// Forgotten returns the recorded operations that were not asked for since [Host.Rerun],
+// in order. A runtime fails a task whose handler ends without having asked for all of
+// them: replay_mismatch.
+func (h *Host) Forgotten() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []string
+	for key := range h.Steps {
+		if !h.asked[key] {
+			out = append(out, key)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// recorded names an operation and finds its record. what tells it from others under the
+// same name.
+func (h *Host) recorded(name, what string) (n int, value json.RawMessage, done bool, err error) {
+	if name == "" || len(name) > sdk.MaxOperationName || !clean(name) {
+		return 0, nil, false, sdk.Invalid("name", "want 1 to %d bytes of UTF-8 without NUL", sdk.MaxOperationName)
+	}
+	h.counts[name]++
+	n = h.counts[name]
+	key := stepKey(name, n)
+	h.asked[key] = true
+	value, done = h.Steps[key]
+	if was := h.whats[key]; done && was != "" && was != what {
+		return 0, nil, false, sdk.Errorf(sdk.CodeReplayMismatch, "operation %q (%d) was recorded as %q and now is asked for as %q: a handler must ask for the same operations when it runs again",
+			name, n, was, what)
+	}
+	h.whats[key] = what
+	return n, value, done, nil
 }
 
 func stepKey(name string, occurrence int) string { return fmt.Sprintf("%s#%d", name, occurrence) }
 
 func (h *Host) stepGet(q sdk.StepGet) (sdk.StepGetReply, error) {
-	if q.Name == "" || len(q.Name) > sdk.MaxOperationName {
-		return sdk.StepGetReply{}, sdk.Invalid("name", "want 1 to %d bytes", sdk.MaxOperationName)
+	n, value, done, err := h.recorded(q.Name, "step")
+	if err != nil {
+		return sdk.StepGetReply{}, err
 	}
-	h.counts[q.Name]++
-	n := h.counts[q.Name]
-	value, done := h.Steps[stepKey(q.Name, n)]
 	return sdk.StepGetReply{Occurrence: n, Done: done, Value: value}, nil
 }
 
 func (h *Host) stepPut(q sdk.StepPut) (struct{}, error) {
+	if len(q.Value) > maxValue {
+		return struct{}{}, tooLarge(fmt.Sprintf("the value of step %q", q.Name), len(q.Value))
+	}
 	h.Steps[stepKey(q.Name, q.Occurrence)] = q.Value
 	return struct{}{}, nil
 }
 
+// operation is what [Host.Answer] answers, and submit. Its answer is recorded, an error
+// is not.
 func (h *Host) operation(op string, request []byte) ([]byte, error) {
-	var tasks sdk.Tasks
-	if op == sdk.OpSubmit || op == sdk.OpRun {
-		if err := json.Unmarshal(request, &tasks); err != nil {
-			return nil, sdk.Errorf(sdk.CodeInvalid, "request: %v", err)
-		}
-	}
 	h.mu.Lock()
-	var ids sdk.SubmitReply
-	var outcomes sdk.RunReply
-	for _, t := range tasks.Tasks {
-		h.Submitted = append(h.Submitted, t)
-		id := fmt.Sprintf("tsk_%d", len(h.Submitted))
-		ids.IDs = append(ids.IDs, id)
-		outcomes.Outcomes = append(outcomes.Outcomes, sdk.Outcome{ID: id, State: sdk.StateCompleted, Result: t.Payload})
+	name, what, tasks, err := h.check(op, request)
+	var n int
+	var old json.RawMessage
+	var done bool
+	if err == nil {
+		n, old, done, err = h.recorded(name, what)
+	}
+	var ids []string
+	if err == nil && !done {
+		for _, t := range tasks {
+			ids = append(ids, h.submit(t))
+		}
 	}
 	reply := h.Answer
 	h.mu.Unlock()
+	if err != nil || done {
+		return old, err
+	}
+	var v any
 	switch {
 	case op == sdk.OpSubmit:
-		return json.Marshal(ids)
+		v = sdk.SubmitReply{IDs: ids}
 	case reply != nil:
-		v, err := reply(op, request)
-		if err != nil {
+		if v, err = reply(op, request); err != nil {
 			return nil, err
 		}
-		return json.Marshal(v)
 	case op == sdk.OpRun:
-		return json.Marshal(outcomes)
+		var r sdk.RunReply
+		for i, t := range tasks {
+			r.Outcomes = append(r.Outcomes, sdk.Outcome{ID: ids[i], State: sdk.StateCompleted, Result: t.Payload})
+		}
+		v = r
 	case op == sdk.OpApprove:
-		return json.Marshal(sdk.Decision{Approved: true, By: "sdktest"})
+		v = sdk.Decision{Approved: true, By: "sdktest"}
+	default:
+		v = sdk.AwaitReply{Data: request}
 	}
-	return json.Marshal(sdk.AwaitReply{Data: request})
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Steps[stepKey(name, n)] = b
+	return b, nil
 }
+
+// check is what a runtime checks before it performs an operation. It returns its name
+// and what it is.
+func (h *Host) check(op string, request []byte) (name, what string, tasks []sdk.Submission, err error) {
+	bad := func(err error) error { return sdk.Errorf(sdk.CodeInvalid, "request: %v", err) }
+	switch op {
+	case sdk.OpAwait:
+		var q sdk.AwaitRequest
+		if err := json.Unmarshal(request, &q); err != nil {
+			return "", "", nil, bad(err)
+		}
+		if (q.Signal == "") == (q.Task == "") {
+			return "", "", nil, sdk.Invalid("signal", "give either signal or task")
+		}
+		if q.Timeout < 0 {
+			return "", "", nil, sdk.Invalid("timeout", "want 0s to 10 years")
+		}
+		target := cmp.Or(q.Signal, q.Task)
+		return cmp.Or(q.Name, op+" "+target), op + " " + target, nil, nil
+	case sdk.OpApprove:
+		var q sdk.ApproveRequest
+		if err := json.Unmarshal(request, &q); err != nil {
+			return "", "", nil, bad(err)
+		}
+		if q.Question == "" || !clean(q.Question) {
+			return "", "", nil, sdk.Invalid("question", "want a text in UTF-8 without NUL")
+		}
+		if q.Timeout < 0 {
+			return "", "", nil, sdk.Invalid("timeout", "want more than 0s and at most 10 years")
+		}
+		if size := len(q.Question) + len(q.Detail); size > maxValue {
+			return "", "", nil, tooLarge("question and detail", size)
+		}
+		return cmp.Or(q.Name, op), op, nil, nil
+	}
+	var q sdk.Tasks
+	if err := json.Unmarshal(request, &q); err != nil {
+		return "", "", nil, bad(err)
+	}
+	if len(q.Tasks) == 0 || len(q.Tasks) > 1000 {
+		return "", "", nil, sdk.Invalid("tasks", "want 1 to 1000, not %d", len(q.Tasks))
+	}
+	kinds := make([]string, len(q.Tasks))
+	for i, t := range q.Tasks {
+		if err := checkTask(t); err != nil {
+			return "", "", nil, err
+		}
+		kinds[i] = t.Kind
+	}
+	return cmp.Or(q.Name, op+" "+kinds[0]), op + " " + strings.Join(kinds, " "), q.Tasks, nil
+}
+
+// checkTask is what a runtime checks of every submission, whatever is configured.
+func checkTask(t sdk.Submission) error {
+	switch {
+	case !sdk.ValidKind(t.Kind):
+		return sdk.Invalid("kind", "%.140q is malformed: want dotted lower-case names such as \"demo.echo\", at most %d characters", t.Kind, sdk.MaxKind)
+	case len(t.Payload) > maxValue:
+		return tooLarge("payload", len(t.Payload))
+	case t.Priority < -100 || t.Priority > 100:
+		return sdk.Invalid("priority", "want -100 to 100, not %d", t.Priority)
+	case t.Delay != 0 && t.RunAt != 0:
+		return sdk.Invalid("delay", "give delay or run_at, not both")
+	case t.Delay < 0 || t.Timeout < 0 || t.MaxAttempts < 0:
+		return sdk.Invalid("kind", "%s: delay, timeout and max_attempts must not be negative", t.Kind)
+	}
+	return nil
+}
+
+// submit writes a task down and returns its id.
+func (h *Host) submit(t sdk.Submission) string {
+	h.Submitted = append(h.Submitted, t)
+	return fmt.Sprintf("tsk_%d", len(h.Submitted))
+}
+
+// maxValue is the runtime's default for payloads, results and what a plugin stores.
+const maxValue = 256 << 10
+
+func tooLarge(what string, size int) error {
+	return sdk.Errorf(sdk.CodeLimitExceeded, "%s has %d bytes, at most %d are allowed", what, size, maxValue)
+}
+
+func clean(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
