@@ -81,15 +81,17 @@ func (t *tick) prune(a *pruneArg) error {
 		return fmt.Errorf("forget idle rates: %w", err)
 	}
 	a.n += int(rates)
-	return t.notePruned(pruned)
+	t.pruned = max(t.pruned, pruned)
+	return nil
 }
 
-// notePruned says up to where the log has holes.
-func (t *tick) notePruned(pos int64) error {
-	if pos == 0 {
+// notePruned says up to where the log has holes. It holds the head of the log, so what
+// all nodes must wait for, and comes as late as that.
+func (t *tick) notePruned() error {
+	if t.pruned == 0 {
 		return nil
 	}
-	if _, err := t.exec(`UPDATE log_head SET pruned = $1 WHERE id = 1 AND pruned < $1`, pos); err != nil {
+	if _, err := t.exec(`UPDATE log_head SET pruned = $1 WHERE id = 1 AND pruned < $1`, t.pruned); err != nil {
 		return fmt.Errorf("note what was pruned: %w", err)
 	}
 	return nil
@@ -157,7 +159,8 @@ func (t *tick) delete(a *deleteArg) error {
 		return err
 	}
 	a.n = len(ended)
-	return t.notePruned(pruned)
+	t.pruned = max(t.pruned, pruned)
+	return nil
 }
 
 // Backup implements runtime.Store. The copy is compact, and is complete when it

@@ -29,6 +29,7 @@ type tick struct {
 	keys     map[string]bool      // concurrency keys whose slots may have changed hands
 	heirs    []heir               // tasks that may have held one, and have ended
 	pausing  map[string]bool      // the queues that are paused, if that changes
+	pruned   int64                // up to where the log has holes now
 
 	out     runtime.Commit
 	changes map[string]int // index in out.Tasks by task id
@@ -96,6 +97,9 @@ func (t *tick) write(set []*request) error {
 		return err
 	}
 	if err := t.announce(); err != nil {
+		return err
+	}
+	if err := t.notePruned(); err != nil {
 		return err
 	}
 	return t.appendLog()
