@@ -70,30 +70,32 @@ goes on in it. Messages that begin with / are commands of the agent, see /help.`
 }
 
 func (ch *chat) run(parent context.Context, message string, goOn bool) error {
-	// Ctrl-C means the turn here, not the program.
-	interrupts := make(chan os.Signal, 4)
-	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(interrupts)
-	ch.interrupts = interrupts
-	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
-	defer cancel()
-
 	var err error
 	if ch.cl, err = ch.app.client(); err != nil {
 		return err
 	}
-	if ch.conn, err = ch.cl.Connect(ctx); err != nil {
+	if ch.conn, err = ch.cl.Connect(parent); err != nil {
 		return err
 	}
 	defer func() { _ = ch.conn.Close() }() // never fails
-	if err := ch.answerable(ctx); err != nil {
+	if err := ch.answerable(parent); err != nil {
 		return err
 	}
 	if goOn {
-		if ch.session, err = ch.lastSession(ctx); err != nil {
+		if ch.session, err = ch.lastSession(parent); err != nil {
 			return err
 		}
 	}
+	// From here on Ctrl-C means the turn, not the program.
+	interrupts := make(chan os.Signal, 4)
+	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(interrupts)
+	if parent.Err() != nil {
+		return parent.Err()
+	}
+	ch.interrupts = interrupts
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	defer cancel()
 	if ch.alone = message != ""; ch.alone {
 		err = ch.turn(ctx, message)
 		if errors.Is(err, errLeave) {
@@ -102,6 +104,22 @@ func (ch *chat) run(parent context.Context, message string, goOn bool) error {
 		return err
 	}
 	return ch.talk(ctx)
+}
+
+// patient runs do, which may wait for a lost connection, until Ctrl-C.
+func (ch *chat) patient(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-ch.interrupts:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { cancel(); <-over }()
+	return do(ctx)
 }
 
 // answerable says what is in the way of an answer, which otherwise would be waited for

@@ -53,7 +53,11 @@ func (ch *chat) turn(ctx context.Context, message string) error {
 	if err != nil {
 		return err
 	}
-	done, err := ch.conn.Submit(ctx, sdk.Submission{Kind: chatKind, Payload: doc})
+	var done client.Submitted
+	err = ch.patient(ctx, func(ctx context.Context) error {
+		done, err = ch.conn.Submit(ctx, sdk.Submission{Kind: chatKind, Payload: doc})
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -70,9 +74,13 @@ type noted struct {
 }
 
 func (t *turn) watch(ctx context.Context) error {
-	sub, err := t.conn.Subscribe(ctx, client.SubscribeRequest{Task: t.id})
-	if err != nil {
+	var sub *client.Subscription
+	err := t.patient(ctx, func(ctx context.Context) (err error) {
+		sub, err = t.conn.Subscribe(ctx, client.SubscribeRequest{Task: t.id})
 		return err
+	})
+	if err != nil {
+		return t.app.detached(err, t.id, "")
 	}
 	defer func() { _ = sub.Close() }() // never fails
 	ctx, stop := context.WithCancel(ctx)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -34,6 +35,7 @@ func (a *app) sayIn(colour, text string) {
 // bar shows how far a task is, on the last line of stderr.
 type bar struct {
 	w     io.Writer
+	cols  func() int // of the terminal; 0: not known
 	bar   *progressbar.ProgressBar
 	known bool // the total is
 	shown bool
@@ -51,11 +53,66 @@ func newBar(a *app) *bar {
 	if a.progress == "auto" && (!terminal(a.stderr) || a.env["TERM"] == "dumb") {
 		return nil
 	}
-	return &bar{w: a.stderr}
+	return &bar{w: a.stderr, cols: func() int { return columns(a.stderr) }}
+}
+
+// columns is how wide a terminal is; 0 is not known.
+func columns(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	n, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// A line that is longer than the terminal is wide cannot be drawn over: each drawing
+// would leave some of it behind. beside is what stands beside text and bar at most.
+const (
+	beside   = len(" 100% |" + "|  [100h59m59s] ")
+	barWidth = 30
+)
+
+// layout is how many columns there are for the bar, and for the text before it.
+func (b *bar) layout() (width, text int) {
+	cols := b.cols()
+	if cols <= 0 {
+		return barWidth, math.MaxInt
+	}
+	width = min(barWidth, max(1, (cols-beside)/2))
+	return width, max(0, cols-beside-width-1)
+}
+
+// fit cuts a text that takes more columns. A character takes one, or of East Asian
+// scripts and emoji two.
+func fit(s string, cols int) string {
+	wide := func(r rune) int {
+		if r >= 0x1100 {
+			return 2
+		}
+		return 1
+	}
+	total, end := 0, 0
+	for i, r := range s {
+		if total += wide(r); total < cols {
+			end = i + utf8.RuneLen(r)
+		}
+	}
+	switch {
+	case total <= cols:
+		return s
+	case cols < 2:
+		return ""
+	}
+	return s[:end] + "…"
 }
 
 // set shows done of total; total 0 means that nobody knows.
 func (b *bar) set(done, total float64, text string) {
+	width, room := b.layout()
 	if known := total > 0; b.bar == nil || known != b.known {
 		b.clear()
 		b.known = known
@@ -64,12 +121,12 @@ func (b *bar) set(done, total float64, text string) {
 			size = steps
 		}
 		b.bar = progressbar.NewOptions64(size, progressbar.OptionSetWriter(b.w),
-			progressbar.OptionSetWidth(30), progressbar.OptionSetElapsedTime(true), progressbar.OptionSetPredictTime(false),
+			progressbar.OptionSetWidth(width), progressbar.OptionSetElapsedTime(true), progressbar.OptionSetPredictTime(false),
 			progressbar.OptionUseANSICodes(true),
 			progressbar.OptionSetSpinnerChangeInterval(0)) // no goroutine of its own
 	}
 	b.shown = true
-	b.text = clean(text)
+	b.text = fit(clean(text), room)
 	b.bar.Describe(b.text)
 	if b.known {
 		part := min(max(done/total, 0), 1)
@@ -81,7 +138,10 @@ func (b *bar) set(done, total float64, text string) {
 }
 
 // note keeps a message for the next time the bar is drawn.
-func (b *bar) note(text string) { b.text = clean(text) }
+func (b *bar) note(text string) {
+	_, room := b.layout()
+	b.text = fit(clean(text), room)
+}
 
 // clear takes the bar away until it is set again.
 func (b *bar) clear() {

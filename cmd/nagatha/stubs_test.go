@@ -39,6 +39,13 @@ func stubs(broken []string) []*sdk.Bundle {
 			return f(in), nil
 		}
 	}
+	sessions := plain(`{"sessions":[{"session":"ses_9"}],"next_cursor":""}`)
+	if is("sessions") {
+		sessions = func(ctx context.Context, _ sdk.Host, _ map[string]any) (any, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+	}
 	left := `1`
 	if is("budget") {
 		left = `0`
@@ -48,7 +55,7 @@ func stubs(broken []string) []*sdk.Bundle {
 	return []*sdk.Bundle{
 		sdk.New(sdk.Info{Name: "agent", Version: "1"},
 			sdk.Func(sdk.HandlerInfo{Kind: "agent.chat", MaxAttempts: 2, Queue: "agent"}, stubChat),
-			reads("agent.sessions", `{"limit":1}`, plain(`{"sessions":[{"session":"ses_9"}],"next_cursor":""}`)),
+			reads("agent.sessions", `{"limit":1}`, sessions),
 			reads("agent.history", `{"session":"ses_1"}`, func(context.Context, sdk.Host, map[string]any) (any, error) {
 				return nil, sdk.Permanent(sdk.Errorf(sdk.CodeNotFound, "there is no session ses_1"))
 			})),
