@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -243,9 +244,15 @@ func (c *checker) server(s *Server, b *serverBlock) {
 	s.Listen = c.listen(b)
 	s.AllowedHosts = c.list(b.AllowedHosts)
 	s.AllowedOrigins = c.list(b.AllowedOrigins)
+	// What no request can have would be served to nobody.
+	for _, h := range s.AllowedHosts {
+		if h == "" || strings.ContainsAny(h, "/*@ ") {
+			c.bad(b.AllowedHosts.Range(), "not a host", "Want names that clients call the server by, such as \"nagatha.example.com\" or \"nagatha.example.com:8443\".")
+		}
+	}
 	for _, o := range s.AllowedOrigins {
-		if !strings.HasPrefix(o, "http://") && !strings.HasPrefix(o, "https://") {
-			c.bad(b.AllowedOrigins.Range(), "not an origin", "Want scheme and host, such as \"https://app.example.com\".")
+		if u, err := url.Parse(o); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Contains(o, "*") || strings.Trim(u.Path, "/") != "" {
+			c.bad(b.AllowedOrigins.Range(), "not an origin", "Want scheme and host alone, such as \"https://app.example.com\".")
 		}
 	}
 	if l := b.Limits; l != nil {
@@ -289,7 +296,11 @@ func (c *checker) store(cfg *Config, b *kindBlock) {
 	cfg.Store = b.Kind
 	var p postgresBlock
 	c.misshapen(gohcl.DecodeBody(b.Body, c.ctx, &p))
+	before := len(c.diags)
 	cfg.StoreURL = c.text(p.URL, "")
+	if len(c.diags) > before {
+		return // what is wrong with it has been said
+	}
 	if cfg.StoreURL == "" {
 		c.bad(b.Def, "store \"postgres\" needs a url", "Add url = env(\"DATABASE_URL\"), such as postgres://user:password@host:5432/database.")
 	} else if !strings.HasPrefix(cfg.StoreURL, "postgres://") && !strings.HasPrefix(cfg.StoreURL, "postgresql://") {
