@@ -21,19 +21,21 @@ const maxLine = 16 << 10
 func (w *lineWriter) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.buf = append(w.buf, b...)
+	rest := append(w.buf, b...)
 	for {
-		i := bytes.IndexByte(w.buf, '\n')
-		if i < 0 && len(w.buf) < maxLine {
-			return len(b), nil
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 && len(rest) < maxLine {
+			break
 		}
 		if i < 0 || i > maxLine {
 			i = maxLine
 		}
-		w.log(w.level, string(w.buf[:i]))
-		if i < len(w.buf) && w.buf[i] == '\n' {
+		w.log(w.level, string(rest[:i]))
+		if i < len(rest) && rest[i] == '\n' {
 			i++
 		}
-		w.buf = append(w.buf[:0], w.buf[i:]...)
+		rest = rest[i:]
 	}
+	w.buf = append(w.buf[:0], rest...)
+	return len(b), nil
 }

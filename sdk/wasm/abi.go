@@ -4,6 +4,7 @@ package wasm
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -71,11 +72,12 @@ func send(ctx context.Context, m api.Module, stack []uint64) {
 	}
 }
 
-// mailbox holds messages on their way to a guest. Putting never waits: what is
-// sent to a guest is bounded by its runs and their calls.
+// mailbox holds messages on their way to a guest. Putting never waits: a guest that
+// asks for more and more, and does not fetch the answers, is one that has gone wrong.
 type mailbox struct {
 	mu     sync.Mutex
 	queue  [][]byte
+	bytes  int           // of the queue
 	news   chan struct{} // capacity 1
 	closed chan struct{}
 	once   sync.Once
@@ -86,21 +88,36 @@ func (b *mailbox) init() {
 	b.closed = make(chan struct{})
 }
 
-// put reports whether the mailbox is still open.
-func (b *mailbox) put(m []byte) bool {
+// The most that waits for a guest, and what a message costs beside its bytes.
+const (
+	maxWaiting   = 64 << 20
+	messageBytes = 64
+)
+
+var errDeaf = &sdk.Error{Code: sdk.CodePluginProtocol,
+	Message: fmt.Sprintf("the plugin leaves more than %d MiB of what it is told unread", maxWaiting>>20)}
+
+// put says whether the mailbox is closed or full.
+func (b *mailbox) put(m []byte) error {
 	select {
 	case <-b.closed:
-		return false
+		return errClosed
 	default:
 	}
 	b.mu.Lock()
+	n := b.bytes + len(m) + messageBytes
+	if n > maxWaiting {
+		b.mu.Unlock()
+		return errDeaf
+	}
+	b.bytes = n
 	b.queue = append(b.queue, m)
 	b.mu.Unlock()
 	select {
 	case b.news <- struct{}{}:
 	default:
 	}
-	return true
+	return nil
 }
 
 func (b *mailbox) close() { b.once.Do(func() { close(b.closed) }) }
@@ -118,6 +135,7 @@ func (b *mailbox) first() []byte {
 func (b *mailbox) drop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.bytes -= len(b.queue[0]) + messageBytes
 	b.queue[0] = nil
 	b.queue = b.queue[1:]
 }

@@ -52,7 +52,7 @@ type instance struct {
 func (p *Plugin) instantiate(ctx context.Context, m *module) (*instance, error) {
 	life, stop := context.WithCancelCause(context.Background())
 	in := &instance{plugin: p, hello: make(chan *wire.Manifest, 1), ended: make(chan struct{}), stop: stop,
-		stderr: &output{level: slog.LevelWarn, log: p.cfg.Log, keep: true}}
+		stderr: &output{life: life, level: slog.LevelWarn, log: p.cfg.Log, keep: true}}
 	in.inbox.init()
 	in.session = wire.NewSession(in.post)
 
@@ -115,7 +115,7 @@ func (in *instance) run(ctx context.Context, m *module) {
 		// part of a small task's speed; close to the limit it is collected more often again.
 		WithEnv("GOGC", "400").
 		WithEnv("GOMEMLIMIT", strconv.FormatInt(in.plugin.cfg.Memory/4*3, 10)).
-		WithStdout(&output{level: slog.LevelInfo, log: in.plugin.cfg.Log}).
+		WithStdout(&output{life: ctx, level: slog.LevelInfo, log: in.plugin.cfg.Log}).
 		WithStderr(in.stderr).
 		WithRandSource(rand.Reader).
 		WithSysWalltime().
@@ -236,8 +236,11 @@ func (in *instance) post(m wire.Message) error {
 	} else {
 		b, err = wire.Append(nil, m)
 	}
-	if err == nil && !in.inbox.put(b) {
-		err = errClosed
+	if err == nil {
+		err = in.inbox.put(b)
+	}
+	if errors.Is(err, errDeaf) {
+		in.kill(err)
 	}
 	return err
 }
@@ -272,6 +275,7 @@ func (in *instance) arrived(b []byte) error {
 
 // output splits what a guest prints into lines, and keeps the end of it.
 type output struct {
+	life  context.Context // ends with the instance
 	level slog.Level
 	log   func(slog.Level, string)
 	keep  bool
@@ -286,9 +290,23 @@ const (
 	keptBytes = 4 << 10
 )
 
+// Write implements io.Writer. A guest can print all its memory many times in one call, so
+// it looks between the pieces whether the instance has been ended.
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for rest := p; len(rest) > 0; {
+		if o.life.Err() != nil {
+			return 0, o.life.Err()
+		}
+		piece := rest[:min(len(rest), maxLine)]
+		rest = rest[len(piece):]
+		o.write(piece)
+	}
+	return len(p), nil
+}
+
+func (o *output) write(p []byte) {
 	if o.keep {
 		o.kept = append(o.kept, p...)
 		if len(o.kept) > 2*keptBytes {
@@ -300,21 +318,22 @@ func (o *output) Write(p []byte) (int, error) {
 			o.kept = append([]byte(nil), o.kept[i:min(len(o.kept), i+keptBytes)]...)
 		}
 	}
-	o.line = append(o.line, p...)
+	line := append(o.line, p...)
 	for {
-		i := bytes.IndexByte(o.line, '\n')
-		if i < 0 && len(o.line) < maxLine {
-			return len(p), nil
+		i := bytes.IndexByte(line, '\n')
+		if i < 0 && len(line) < maxLine {
+			break
 		}
 		if i < 0 || i > maxLine {
 			i = maxLine
 		}
-		o.log(o.level, string(o.line[:i]))
-		if i < len(o.line) && o.line[i] == '\n' {
+		o.log(o.level, string(line[:i]))
+		if i < len(line) && line[i] == '\n' {
 			i++
 		}
-		o.line = append(o.line[:0], o.line[i:]...)
+		line = line[i:]
 	}
+	o.line = append(o.line[:0], line...)
 }
 
 func (o *output) tail() string {

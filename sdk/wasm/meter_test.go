@@ -60,6 +60,22 @@ var (
 	startSection = []byte{sectionStart, 1, 0}
 )
 
+// TestCompilesForever: a module that would keep the compiler busy for minutes, or until the
+// memory is full, is refused before. Nothing could interrupt that.
+func TestCompilesForever(t *testing.T) {
+	for name, c := range map[string]struct{ module, want string }{
+		"branches":   {string(assemble(nil, slices.Repeat([]byte{opI32Const, 1, opIf, emptyBlock, opEnd}, 100_000))), "branch too much"},
+		"loops":      {string(assemble(nil, slices.Repeat([]byte{opLoop, emptyBlock, opEnd}, 20_000))), "branch too much"},
+		"a table":    {string(assemble(nil, slices.Concat([]byte{opI32Const, 0, opBrTable}, leb(100_000), make([]byte, 100_001)))), "branch too much"},
+		"results":    {"\x00asm\x01\x00\x00\x00\x01\x18\x01\x60\x00\x14" + strings.Repeat("\x7f", 20), "20 results"},
+		"parameters": {"\x00asm\x01\x00\x00\x00\x01\x6d\x01\x60\x69" + strings.Repeat("\x7f", 105) + "\x00", "105 parameters"},
+	} {
+		if _, err := meter([]byte(c.module)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestEndless: whatever a guest does without an end, it is ended, and the collector of
 // the runtime's garbage does not wait for that.
 func TestEndless(t *testing.T) {

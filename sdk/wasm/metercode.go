@@ -4,6 +4,7 @@ package wasm
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -31,6 +32,9 @@ func (m *metering) code(body []byte) ([]byte, error) {
 	if err := r.end(); err != nil {
 		return nil, err
 	}
+	if f.cost > maxCost {
+		return nil, errors.New("to compile it would take minutes: its largest functions branch too much, or have too many variables")
+	}
 	look := slices.Concat([]byte{0, // no locals
 		// Growing memory by nothing is what every module can do that leaves compiled code.
 		opI32Const, 0, opMemoryGrow, 0, opDrop,
@@ -51,12 +55,18 @@ func (m *metering) count() []byte {
 // maxLocals is the most variables of a function, as in browsers.
 const maxLocals = 50_000
 
+// maxCost is the most that it may cost to compile a module, which nothing can interrupt:
+// half a minute. wazero takes the square of a function's branches, and each variable costs
+// too. A module of Go's has some 20 million.
+const maxCost = 1_000_000_000
+
 // function is one function's code on its way through meter.
 type function struct {
 	count              []byte
 	globals, functions uint32 // how many the module has without what is added
 
-	out []byte // valid until the next rewrite
+	cost int    // of all functions, see maxCost
+	out  []byte // valid until the next rewrite
 }
 
 func (f *function) rewrite(code []byte) error {
@@ -74,6 +84,7 @@ func (f *function) rewrite(code []byte) error {
 	calls := false
 	loops := false   // the first thing that it decides is a loop, which counts
 	decides := false // it has decided something
+	branches := 0
 	for r.more() {
 		before := r.b
 		op := r.byte()
@@ -81,6 +92,11 @@ func (f *function) rewrite(code []byte) error {
 		switch op {
 		case opLoop:
 			loops = loops || !decides
+			branches += 3 // with the count
+		case opBlock, opIf, opBr, opBrIf:
+			branches++
+		case opBrTable:
+			branches += len(before) - len(r.b)
 		case opCall, opCallIndirect, opReturnCall, opReturnCallIndirect:
 			calls = true
 		}
@@ -93,6 +109,7 @@ func (f *function) rewrite(code []byte) error {
 			f.out = append(f.out, f.count...)
 		}
 	}
+	f.cost += branches*branches + int(locals)
 	if calls && !loops {
 		f.out = slices.Insert(f.out, body, f.count...)
 	}

@@ -9,7 +9,9 @@ const (
 	opLoop               = 0x03
 	opIf                 = 0x04
 	opEnd                = 0x0B
+	opBr                 = 0x0C
 	opBrIf               = 0x0D
+	opBrTable            = 0x0E
 	opReturn             = 0x0F
 	opCall               = 0x10
 	opCallIndirect       = 0x11
@@ -38,7 +40,7 @@ func (r *reader) operands(op byte) (index uint32) {
 	switch {
 	case op == opBlock || op == opLoop || op == opIf: // the block's type
 		r.number()
-	case op == 0x0E: // br_table
+	case op == opBrTable:
 		for n := r.u32(); n > 0 && r.err == nil; n-- {
 			r.u32()
 		}
@@ -46,7 +48,7 @@ func (r *reader) operands(op byte) (index uint32) {
 	case op == opCallIndirect || op == opReturnCallIndirect:
 		index = r.u32()
 		r.u32()
-	case op == 0x0C || op == 0x0D || op == opCall || op == opReturnCall, // br, br_if
+	case op == opBr || op == opBrIf || op == opCall || op == opReturnCall,
 		op >= 0x20 && op <= 0x26, // locals, globals, tables
 		op == 0xD2:               // ref.func
 		index = r.u32()

@@ -113,9 +113,18 @@ func (r *reader) functype() {
 	if form := r.byte(); r.err == nil && form != 0x60 {
 		r.fail("a type of the form 0x%02x is not known", form)
 	}
-	r.list((*reader).valtype)
-	r.list((*reader).valtype)
+	parameters, results := r.list((*reader).valtype), r.list((*reader).valtype)
+	if parameters > maxParameters || results > maxResults {
+		r.fail("a function has %d parameters and %d results, at most %d and %d can be had", parameters, results, maxParameters, maxResults)
+	}
 }
+
+// Two bytes of code that call a function make all its results, each of which costs wazero
+// some hundred bytes.
+const (
+	maxParameters = 100
+	maxResults    = 16
+)
 
 // limits skips the size of a table or memory.
 func (r *reader) limits() {

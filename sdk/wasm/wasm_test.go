@@ -129,6 +129,24 @@ func TestJSONGuest(t *testing.T) {
 	}
 }
 
+// TestPrintsMuch: what a guest prints costs as much as there is of it, however short the
+// lines and long the pieces are. By the square of it, this would take hours.
+func TestPrintsMuch(t *testing.T) {
+	p := load(t, wasm.Config{Path: jsonGuest})
+	if got, err := run(t, p, "test.print", `{}`); got != "null" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// TestDeaf: a guest that asks without end and reads no answer is ended, before its
+// answers have filled the memory of the runtime.
+func TestDeaf(t *testing.T) {
+	p := load(t, wasm.Config{Path: jsonGuest})
+	if _, err := run(t, p, "test.deaf", `{}`); sdk.CodeOf(err) != sdk.CodePluginProtocol || !strings.Contains(err.Error(), "unread") {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 // TestConfigure: instances that start later have the configuration too, and one
 // that refuses it says why.
 func TestConfigure(t *testing.T) {

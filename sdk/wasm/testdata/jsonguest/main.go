@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"unsafe"
 )
@@ -42,6 +44,7 @@ func main() {
 			Configure *struct{}
 			Task      *struct {
 				Run     uint64          `json:"run"`
+				Kind    string          `json:"kind"`
 				Payload json.RawMessage `json:"payload"`
 			}
 		}
@@ -51,6 +54,13 @@ func main() {
 		switch {
 		case m.Configure != nil:
 			say(`{"result":{"run":0,"payload":null}}`)
+		case m.Task != nil && m.Task.Kind == "test.print":
+			os.Stdout.Write(bytes.Repeat([]byte("\n"), 32<<20))
+			say(fmt.Sprintf(`{"result":{"run":%d,"payload":null}}`, m.Task.Run))
+		case m.Task != nil && m.Task.Kind == "test.deaf":
+			for i := 1; ; i++ {
+				say(fmt.Sprintf(`{"call":{"run":%d,"call":%d,"op":"echo","payload":{}}}`, m.Task.Run, i))
+			}
 		case m.Task != nil:
 			b, err := json.Marshal(map[string]any{"result": m.Task})
 			if err != nil {
