@@ -50,6 +50,9 @@ type Config struct {
 	MTLS    bool     // mutual TLS on the socket; only Go plugins can
 	// StartTimeout is until the manifest has arrived. Default 10s.
 	StartTimeout time.Duration
+	// ReadTimeout is how long a message to the plugin may wait until it is read; then
+	// the plugin is ended. Default 30s.
+	ReadTimeout time.Duration
 	// Between is called by the plugin outside its tasks; nil: it may not.
 	Between sdk.Host
 	// Log gets the lines of stdout and stderr.
@@ -80,6 +83,9 @@ func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = 10 * time.Second
 	}
+	if cfg.ReadTimeout == 0 {
+		cfg.ReadTimeout = 30 * time.Second
+	}
 	if cfg.Log == nil {
 		cfg.Log = func(slog.Level, string) {}
 	}
@@ -94,6 +100,7 @@ func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 		return nil, fmt.Errorf("make the directory for sockets: %w", err)
 	}
 	p := &Plugin{cfg: cfg, digest: digest}
+	p.sender.wait, p.sender.stuck = cfg.ReadTimeout, p.deaf
 	p.session = wire.NewSession(p.sender.send)
 	if cfg.Between != nil {
 		p.session.Between(cfg.Between)
@@ -225,6 +232,14 @@ func (p *Plugin) Handle(ctx context.Context, task *sdk.Task, host sdk.Host) (jso
 		}
 	}
 	return result, err
+}
+
+// deaf ends a plugin that does not read. Whoever wants to tell it something waits.
+func (p *Plugin) deaf() {
+	why := sdk.Errorf(sdk.CodePluginProtocol, "the plugin has not read what it was told for %s", p.cfg.ReadTimeout)
+	p.blamed(why.Message)
+	p.session.Fail(why)
+	p.kill()
 }
 
 func (p *Plugin) kill() {

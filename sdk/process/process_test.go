@@ -10,8 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -116,6 +118,11 @@ func registrations() []sdk.Registration {
 		}),
 		h("deaf", func(_ context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
 			host.Progress(1, 0, "deaf")
+			select {}
+		}),
+		h("stop", func(_ context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
+			host.Progress(0, 0, strconv.Itoa(os.Getpid()))
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 			select {}
 		}),
 		h("oom", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
@@ -260,6 +267,40 @@ func TestCancelIsHeard(t *testing.T) {
 	go func() { <-host.first; cancel() }()
 	if got, err := p.Handle(ctx, task("wait", `{}`), host); string(got) != `"stopped"` || err != nil {
 		t.Errorf("got %s, %v", got, err)
+	}
+}
+
+// TestDoesNotRead: a plugin that reads no more does not hold those who have something to
+// tell it, and who would hear of no cancel.
+func TestDoesNotRead(t *testing.T) {
+	cfg := config(t, "")
+	cfg.ReadTimeout = 200 * time.Millisecond
+	p := launch(t, cfg)
+	ctx := sdk.WithAbort(t.Context(), make(chan struct{}))
+	ends := make(chan error)
+	host := newRecorder()
+	handle := func(kind, payload string) {
+		_, err := p.Handle(ctx, task(kind, payload), host)
+		ends <- err
+	}
+	go handle("stop", `{}`)
+	<-host.first
+	pid := strings.TrimPrefix(host.said[0], "progress 0/0 ")
+	for stopped := false; !stopped; {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped = strings.Contains(string(stat), ") T ")
+	}
+	for range 3 { // the first of them fills the window
+		go handle("wait", `"`+strings.Repeat("x", 1<<20)+`"`)
+	}
+	for range 4 {
+		err := <-ends
+		if !errors.Is(err, sdk.ErrNotStarted) && (sdk.CodeOf(err) != sdk.CodePluginProtocol || !strings.Contains(err.Error(), "has not read")) {
+			t.Errorf("it ended with %v", err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package process
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
@@ -60,10 +61,13 @@ func sessionDesc(serve func(grpc.ServerStream) error) *grpc.ServiceDesc {
 	}
 }
 
-// sender lets many goroutines send on a stream, which gRPC allows to one.
+// sender lets many goroutines send on a stream, which gRPC allows to one. Sending waits
+// for a peer that does not read.
 type sender struct {
-	mu  sync.Mutex
-	out interface{ SendMsg(m any) error }
+	mu    sync.Mutex
+	out   interface{ SendMsg(m any) error }
+	wait  time.Duration // 0: as long as it takes
+	stuck func()        // is called when a message has waited for so long
 }
 
 func (s *sender) send(m wire.Message) error {
@@ -73,6 +77,9 @@ func (s *sender) send(m wire.Message) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.wait > 0 {
+		defer time.AfterFunc(s.wait, s.stuck).Stop()
+	}
 	return s.out.SendMsg(&frame{b})
 }
 

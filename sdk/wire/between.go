@@ -5,6 +5,7 @@ package wire
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -16,10 +17,14 @@ type between struct {
 	stop  context.CancelFunc
 	calls sync.WaitGroup
 	slots chan struct{}
+	waits atomic.Int64 // answers that the plugin has not read
 }
 
-// maxBetween is how many such calls may be under way.
-const maxBetween = 16
+// How many such calls may be under way, and how many answers may wait.
+const (
+	maxBetween = 16
+	maxWaiting = 1000
+)
 
 // Between lets the plugin call host outside its runs too; without it such a call is
 // refused. It is for before the first Receive.
@@ -36,26 +41,34 @@ func (s *Session) Wait() {
 	}
 }
 
-func (s *Session) outside(m *Call) {
+func (s *Session) outside(m *Call) error {
 	if s.between == nil {
 		_ = s.send(&Reply{Call: m.Call, Error: FromError(sdk.Errorf(sdk.CodeUnavailable, "%s: nobody answers outside a task here", m.Op))})
-		return
+		return nil
 	}
-	s.between.call(m, s.send)
+	return s.between.call(m, s.send)
 }
 
-func (b *between) call(m *Call, send func(Message) error) {
+func (b *between) call(m *Call, send func(Message) error) error {
+	if b.waits.Add(1) > maxWaiting {
+		return protocol("it calls on and on outside its tasks, and does not read the answers")
+	}
 	select {
 	case b.slots <- struct{}{}:
 	default:
 		b.calls.Go(func() { // not here: to send may wait for who reads
+			defer b.waits.Add(-1)
 			_ = send(&Reply{Call: m.Call, Error: FromError(sdk.Errorf(sdk.CodeLimitExceeded, "more than %d host calls outside a task at once", maxBetween))})
 		})
-		return
+		return nil
 	}
 	b.calls.Go(func() {
-		defer func() { <-b.slots }()
+		defer func() {
+			<-b.slots
+			b.waits.Add(-1)
+		}()
 		payload, err := b.host.Call(b.ctx, m.Op, m.Payload)
 		_ = send(&Reply{Call: m.Call, Payload: payload, Error: FromError(err)})
 	})
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -45,11 +46,13 @@ type hostRun struct {
 	over  chan struct{}
 	calls sync.WaitGroup
 	slots chan struct{} // one for each call under way
+	bytes atomic.Int64  // of their requests
 }
 
 const (
-	runQueue = 16
-	maxCalls = 256
+	runQueue     = 16
+	maxCalls     = 256
+	maxCallBytes = 64 << 20
 )
 
 // Configure hands over the configuration and waits for the plugin's answer.
@@ -105,7 +108,7 @@ func (s *Session) Run(ctx context.Context, task *sdk.Task, host sdk.Host, kill f
 	if err := s.send(m); errors.Is(err, io.EOF) { // the transport has ended before the session noticed
 		return nil, notStarted(err)
 	} else if err != nil {
-		return nil, err
+		return nil, s.because(err)
 	}
 	done := ctx.Done()
 	for {
@@ -129,6 +132,16 @@ func (s *Session) Run(ctx context.Context, task *sdk.Task, host sdk.Host, kill f
 			kill()
 			return nil, context.Cause(ctx)
 		}
+	}
+}
+
+// because returns why the session is over, if it is, and else err.
+func (s *Session) because(err error) error {
+	select {
+	case <-s.gone:
+		return s.err
+	default:
+		return err
 	}
 }
 
@@ -194,15 +207,27 @@ func deliver(host sdk.Host, m Message) {
 
 // call performs an operation beside the run.
 func (s *Session) call(ctx context.Context, r *hostRun, host sdk.Host, m *Call) {
+	refuse := func(format string, args ...any) {
+		_ = s.send(&Reply{Run: m.Run, Call: m.Call, Error: FromError(sdk.Errorf(sdk.CodeLimitExceeded, format, args...))})
+	}
+	size := int64(len(m.Payload))
+	if r.bytes.Add(size) > maxCallBytes {
+		r.bytes.Add(-size)
+		refuse("host calls of one attempt with more than %d MiB of requests at once", maxCallBytes>>20)
+		return
+	}
 	select {
 	case r.slots <- struct{}{}:
 	default:
-		_ = s.send(&Reply{Run: m.Run, Call: m.Call, Error: FromError(sdk.Errorf(sdk.CodeLimitExceeded,
-			"more than %d host calls of one attempt at once", maxCalls))})
+		r.bytes.Add(-size)
+		refuse("more than %d host calls of one attempt at once", maxCalls)
 		return
 	}
 	r.calls.Go(func() {
-		defer func() { <-r.slots }()
+		defer func() {
+			r.bytes.Add(-size)
+			<-r.slots
+		}()
 		payload, err := host.Call(ctx, m.Op, m.Payload)
 		reply := &Reply{Run: m.Run, Call: m.Call, Payload: payload, Error: FromError(err)}
 		if err := s.send(reply); err != nil && sdk.CodeOf(err) == sdk.CodeLimitExceeded {
@@ -223,8 +248,7 @@ func (s *Session) Receive(m Message) error {
 		id = m.Run
 	case *Call:
 		if m.Run == 0 {
-			s.outside(m)
-			return nil
+			return s.outside(m)
 		}
 		id = m.Run
 	case *Progress:
