@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	jskind "github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -18,7 +19,12 @@ import (
 )
 
 // schema is a compiled JSON Schema; nil accepts everything.
-type schema struct{ *jsonschema.Schema }
+type schema struct {
+	*jsonschema.Schema
+
+	mu   sync.Mutex // held by a check, because of:
+	left int        // steps that it may still take
+}
 
 // compileSchema compiles a schema document that refers to nothing outside
 // itself; one that accepts everything is nil.
@@ -26,25 +32,33 @@ func compileSchema(doc json.RawMessage) (*schema, error) {
 	if len(doc) == 0 {
 		return nil, nil
 	}
+	if len(doc) > maxSchema {
+		return nil, fmt.Errorf("has %d bytes, at most %d can be had", len(doc), maxSchema)
+	}
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
 	if err != nil {
 		return nil, fmt.Errorf("not JSON: %w", err)
 	}
+	if path, found := hugeNumber(v); found {
+		return nil, fmt.Errorf("%s: the exponent of the number is beyond %d", strings.TrimPrefix(path, "."), maxExponent)
+	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseLoader(noLoader{})
+	c.UseRegexpEngine(patterns())
 	const url = "schema:///schema.json"
 	if err := c.AddResource(url, v); err != nil {
 		return nil, err
 	}
-	s, err := c.Compile(url)
+	compiled, err := c.Compile(url)
 	if err != nil {
 		return nil, err
 	}
 	if acceptsAll(v) {
 		return nil, nil // checking would still decode each document
 	}
-	return &schema{s}, nil
+	s := &schema{Schema: compiled}
+	return s, s.bound(compiled)
 }
 
 // acceptsAll reports whether a schema says nothing about what it accepts: true, or an
@@ -89,7 +103,7 @@ func (s *schema) check(root string, doc json.RawMessage) []sdk.Field {
 	if path, found := hugeNumber(v); found {
 		return []sdk.Field{{Field: root + path, Message: fmt.Sprintf("the exponent of the number is beyond %d", maxExponent)}}
 	}
-	err = s.Validate(v)
+	err = s.validate(v)
 	if err == nil {
 		return nil
 	}
@@ -118,6 +132,20 @@ func (s *schema) check(root string, doc json.RawMessage) []sdk.Field {
 		}
 	})
 	return fields[:min(len(fields), 20)]
+}
+
+func (s *schema) validate(v any) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = maxSteps
+	defer func() {
+		if p := recover(); p == errSteps {
+			err = errSteps
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	return s.Validate(v)
 }
 
 // fault says what to mend, in words that need no knowledge of JSON Schema.

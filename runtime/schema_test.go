@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -74,5 +76,52 @@ func TestFaultsArePlain(t *testing.T) {
 		if got := describe(s.check("payload", json.RawMessage(doc))); got != want {
 			t.Errorf("%s: %q, want %q", doc, got, want)
 		}
+	}
+}
+
+// TestSchemasThatTakeYears: what a plugin writes into a schema does not keep the runtime
+// busy, neither when it is loaded nor when a task is submitted.
+func TestSchemasThatTakeYears(t *testing.T) {
+	double := `{"$defs":{"a0":{"type":"string"}`
+	for i := range 60 {
+		double += fmt.Sprintf(`,"a%d":{"%s":[{"$ref":"#/$defs/a%d"},{"$ref":"#/$defs/a%d"}]}`, i+1, []string{"allOf", "anyOf"}[i%2], i, i)
+	}
+	deep := `{"allOf":[{"properties":{"a":{"$ref":"#"}}},{"properties":{"a":{"$ref":"#"}}}]}`
+	numbers := strings.Repeat("1,", 50_000) + "1"
+	for name, c := range map[string]struct{ schema, doc string }{
+		"doubles":          {double + `},"$ref":"#/$defs/a60"}`, `1`},
+		"doubles, not":     {double + `},"not":{"$ref":"#/$defs/a60"}}`, `1`},
+		"doubles, old":     {`{"$schema":"http://json-schema.org/draft-07/schema#","definitions"` + strings.ReplaceAll(strings.TrimPrefix(double, `{"$defs"`), "$defs", "definitions") + `},"allOf":[{"$ref":"#/definitions/a60"}]}`, `1`},
+		"doubles by depth": {deep, strings.Repeat(`{"a":`, 60) + `1` + strings.Repeat(`}`, 60)},
+		"a long enum":      {`{"items":{"enum":[` + strings.Repeat("2,", 50_000) + `2]}}`, `[` + numbers + `]`},
+	} {
+		s, err := compileSchema(json.RawMessage(c.schema))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := describe(s.check("payload", json.RawMessage(c.doc))); got != "payload: takes too long to check against the schema" {
+			t.Errorf("%s: %.200q", name, got)
+		}
+		if got := describe(s.check("payload", json.RawMessage(`{}`))); strings.Contains(got, "too long") && name == "doubles by depth" {
+			t.Errorf("%s, then a short one: %.200q", name, got)
+		}
+	}
+	for name, c := range map[string]struct{ schema, want string }{
+		"a number":    {`{"maximum":1e1000000000}`, "exponent"},
+		"a pattern":   {`{"patternProperties":{` + strings.Repeat(`"(abcdefghij){1000}":{},`, 1) + `"((((ab){10}){10}){10}){5}":{},"(abcdefghijkl){1000}":{}}}`, "patterns"},
+		"the size":    {`{"title":"` + strings.Repeat("x", 300<<10) + `"}`, "bytes"},
+		"another way": {`{"$dynamicRef":"#a","$defs":{"a":{"$dynamicAnchor":"a"}}}`, "$dynamicRef"},
+	} {
+		if _, err := compileSchema(json.RawMessage(c.schema)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	plain, err := compileSchema(json.RawMessage(`{"items":{"anyOf":[{"type":"string"},{"type":"integer","maximum":5},{"enum":["a","b"]}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := describe(plain.check("payload", json.RawMessage(`[`+numbers+`]`))); got != "" {
+		t.Errorf("a long list: %.200q", got)
 	}
 }
