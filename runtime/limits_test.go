@@ -43,6 +43,22 @@ func TestUnique(t *testing.T) {
 	}
 }
 
+// TestUniqueOfAnotherKind: who may run one kind does not get the result of a task of
+// another, which its plugin may not be allowed to run.
+func TestUniqueOfAnotherKind(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo, handler("t.guess", func(ctx context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		return sdk.Run(ctx, h, sdk.Submission{Kind: "t.echo", Unique: "u"})
+	}))
+	other := e.submit(sdk.Submission{Kind: "t.none", Unique: "u", Payload: json.RawMessage(`"secret"`)})
+	task := e.wait(e.submit(sdk.Submission{Kind: "t.guess", MaxAttempts: 1}).ID)
+	if task.State != sdk.StateFailed || task.Error.Code != sdk.CodeConflict {
+		t.Errorf("%s: %s %v", task.State, task.Result, task.Error)
+	}
+	if _, err := e.Cancel(t.Context(), other.ID, false, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestConcurrencyKey: tasks with one key take turns, those behind them with another
 // do not wait for them, and children run under their parent's slot.
 func TestConcurrencyKey(t *testing.T) {

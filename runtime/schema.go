@@ -139,7 +139,8 @@ func (s *schema) validate(v any) (err error) {
 	defer s.mu.Unlock()
 	s.left = maxSteps
 	defer func() {
-		if p := recover(); p == errSteps {
+		p := recover()
+		if fault, ok := p.(error); ok && errors.Is(fault, errSteps) {
 			err = errSteps
 		} else if p != nil {
 			panic(p)

@@ -98,7 +98,7 @@ func (s *Server) postTask(ctx context.Context, in *submitInput) (*taskOutput, er
 	}
 	// Submitting goes on when the client goes away: it may not see the
 	// answer, but asks again under its key.
-	done, err := s.rt.Submit(context.WithoutCancel(ctx), owner(ctx), []sdk.Submission{sub})
+	done, err := s.submit(context.WithoutCancel(ctx), sender(ctx), []sdk.Submission{sub})
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (s *Server) postBatch(ctx context.Context, in *batchInput) (*batchOutput, e
 	}
 	var done []runtime.Submitted
 	if len(good) > 0 {
-		if done, err = s.rt.Submit(context.WithoutCancel(ctx), owner(ctx), good); err != nil {
+		if done, err = s.submit(context.WithoutCancel(ctx), sender(ctx), good); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
@@ -78,6 +79,19 @@ func (s *Server) forSubmit(who *identity, kind string) *sdk.Error {
 	}
 	plugin, _, _ := strings.Cut(kind, ".")
 	return sdk.AsError(forbidden(who, scopeSubmit, plugin+":write"))
+}
+
+// submit submits tasks in the name of who. A task that is there already because of its
+// unique may be somebody else's, whom it then shows nothing of.
+func (s *Server) submit(ctx context.Context, who *identity, subs []sdk.Submission) ([]runtime.Submitted, error) {
+	done, err := s.rt.Submit(ctx, who.name, subs)
+	for i, d := range done {
+		if d.Duplicate && d.Err == nil && d.Task.Owner != who.name && !who.may(scopeRead) {
+			done[i] = runtime.Submitted{Err: sdk.Errorf(sdk.CodeForbidden,
+				"a task of somebody else has the unique %q, which the token of %q may not see: it needs the scope %s", subs[i].Unique, who.name, scopeRead)}
+		}
+	}
+	return done, err
 }
 
 // forTask refuses what needs scope, unless the task is who's own. Somebody else's that

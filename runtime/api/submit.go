@@ -82,7 +82,7 @@ func (c *conn) runSubmits(jobs []submitJob) {
 	_, err := c.guarded(jobs[0].req, func() (any, error) {
 		var err error
 		if len(all) > 0 {
-			done, err = c.srv.rt.Submit(c.srv.ctx, c.who.name, all)
+			done, err = c.srv.submit(c.srv.ctx, c.who, all)
 		}
 		return nil, err
 	})

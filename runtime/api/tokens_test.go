@@ -249,3 +249,29 @@ func TestTokenUsedAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestUniqueOfSomebodyElse: a guess at a unique shows nothing of the task that has it.
+func TestUniqueOfSomebodyElse(t *testing.T) {
+	w := start(t, nil)
+	_, text := w.http("POST", "/api/v1/tasks", `{"kind":"bench.echo","labels":{"secret":"xyzzy"},"unique":"nightly","delay":"1h"}`, nil)
+	var task sdk.Task
+	if err := json.Unmarshal(text, &task); err != nil || task.ID == "" {
+		t.Fatalf("%s", text)
+	}
+	id := task.ID
+	guest := w.mint(`{"name":"guest","scopes":["bench:write"]}`)
+	viewer := w.mint(`{"name":"viewer","scopes":["bench:write","viewer"]}`)
+	sub := `{"kind":"bench.echo","unique":"nightly"}`
+	for path, body := range map[string]string{"/api/v1/tasks": sub, "/api/v1/tasks?wait=1ms": sub, "/api/v1/tasks/batch": `{"tasks":[` + sub + `]}`} {
+		if _, text := w.http("POST", path, body, as(guest)); strings.Contains(string(text), "xyzzy") || strings.Contains(string(text), id) || !strings.Contains(string(text), "forbidden") {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+	c := w.dialAs(guest)
+	if r := c.try("task.submit", `{"kind":"bench.echo","unique":"nightly","subscribe":true}`); r.Error == nil || r.Error.Data.Code != "forbidden" {
+		t.Errorf("%+v", r)
+	}
+	if resp, text := w.http("POST", "/api/v1/tasks", sub, as(viewer)); resp.StatusCode != http.StatusAccepted || !strings.Contains(string(text), id) {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+}

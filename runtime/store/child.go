@@ -26,6 +26,9 @@ func (t *tick) children(o *operator, ops []runtime.Operation, fresh []bool) (err
 	}
 	for j, s := range sub.out {
 		op := &ops[index[j]]
+		if s.Err == nil && s.Task.Kind != op.Target { // which it may not be allowed to run
+			s.Err = sdk.Errorf(sdk.CodeConflict, "a task of the kind %s has the unique or the idempotency key", s.Task.Kind)
+		}
 		if s.Err != nil {
 			if errs == nil {
 				errs = make([]*sdk.Error, len(ops))
