@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 )
@@ -9,7 +10,9 @@ import (
 // AppendJSON appends the request to b as JSON, as [json.Marshal] would write it, but
 // takes its values for the JSON that they are: marshalling would read every byte of
 // them once more, which in a wasm guest costs as much as all the rest of a small task.
-// A plugin that has no use for the reply can hand the bytes to Host.Call itself.
+// A plugin that has no use for the reply can hand the bytes to Host.Call itself. It must
+// know then that its values are JSON: what is not could end the request early and go on
+// as another one. [KV.Apply] and [Commit] look.
 func (r KVApply) AppendJSON(b []byte) []byte {
 	o := object{b: append(b, '{')}
 	o.writes(r.Writes)
@@ -29,6 +32,28 @@ func (t Transaction) AppendJSON(b []byte) []byte {
 		list(&o, "tasks", t.Tasks, Submission.append)
 	}
 	return append(o.b, '}')
+}
+
+// areJSON refuses values, data and payloads that are not JSON, which AppendJSON would
+// take as they are.
+func areJSON(writes []KVWrite, events []Event, tasks []Submission) error {
+	bad := func(doc json.RawMessage) bool { return len(doc) > 0 && !json.Valid(doc) }
+	for i, w := range writes {
+		if w.Set != nil && bad(w.Set.Value) {
+			return Invalid(fmt.Sprintf("writes.%d.set.value", i), "is not JSON")
+		}
+	}
+	for i, e := range events {
+		if bad(e.Data) {
+			return Invalid(fmt.Sprintf("events.%d.data", i), "is not JSON")
+		}
+	}
+	for i, t := range tasks {
+		if bad(t.Payload) {
+			return Invalid(fmt.Sprintf("tasks.%d.payload", i), "is not JSON")
+		}
+	}
+	return nil
 }
 
 // object is JSON in the making. Its methods add a member each and leave out what is

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
+	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
 )
 
 // fill gives every field that has a JSON name a value, so that one that was added and
@@ -59,4 +60,31 @@ func TestAppendJSONIsWhatMarshalWrites(t *testing.T) {
 	check(sdk.KVApply{Writes: []sdk.KVWrite{{Set: &sdk.KVSet{Key: "k", IfVersion: &zero}}, {Delete: &sdk.KVDelete{}}, {}}})
 	check(sdk.Transaction{Events: make([]sdk.Event, 1), Tasks: make([]sdk.Submission, 1)})
 	check(sdk.Transaction{})
+}
+
+// A value that is no JSON, such as one that a stranger sent, does not become another
+// request.
+func TestValuesThatAreNotJSON(t *testing.T) {
+	for what, evil := range map[string]sdk.Transaction{
+		"a write":  {Writes: []sdk.KVWrite{{Set: &sdk.KVSet{Key: "a", Value: json.RawMessage(`1}},{"delete":{"key":"safe"}},{"set":{"key":"b","value":1`)}}}},
+		"an event": {Events: []sdk.Event{{Type: "demo.x", Data: json.RawMessage(`1}],"tasks":[{"kind":"demo.pay"}],"x":[{"y":1`)}}},
+		"a task":   {Tasks: []sdk.Submission{{Kind: "demo.x", Payload: json.RawMessage(`1},{"kind":"demo.pay"},{"kind":"demo.x"`)}}},
+	} {
+		h := sdktest.NewHost()
+		kv := sdk.NewKV(h)
+		if _, err := kv.Set(t.Context(), "safe", 1, 0); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := sdk.Commit(t.Context(), h, evil); sdk.CodeOf(err) != sdk.CodeInvalid || len(sdk.AsError(err).Fields) != 1 {
+			t.Errorf("%s: %+v, %v", what, done, err)
+		}
+		if len(evil.Writes) > 0 {
+			if done, err := kv.Apply(t.Context(), evil.Writes...); sdk.CodeOf(err) != sdk.CodeInvalid {
+				t.Errorf("apply: %+v, %v", done, err)
+			}
+		}
+		if it, err := kv.Get(t.Context(), "safe"); it == nil || err != nil || len(h.Submitted) > 0 {
+			t.Errorf("%s: %v, %v, %d tasks", what, it, err, len(h.Submitted))
+		}
+	}
 }

@@ -40,5 +40,8 @@ func (t Transaction) Check() error {
 // Commit makes a transaction. The error says what part of it was refused, and nothing
 // has happened then.
 func Commit(ctx context.Context, host Host, t Transaction) (Committed, error) {
+	if err := areJSON(t.Writes, t.Events, t.Tasks); err != nil {
+		return Committed{}, err
+	}
 	return call[Committed](ctx, host, OpCommit, t)
 }

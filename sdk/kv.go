@@ -214,8 +214,11 @@ func (kv KV) Delete(ctx context.Context, key string) (bool, error) {
 }
 
 // Apply makes 1 to [MaxKVApply] writes of different keys, all or none; a condition that
-// is not met is [CodeConflict].
+// is not met is [CodeConflict], a value that is not JSON [CodeInvalid].
 func (kv KV) Apply(ctx context.Context, writes ...KVWrite) ([]KVResult, error) {
+	if err := areJSON(writes, nil, nil); err != nil {
+		return nil, err
+	}
 	r, err := call[KVApplyReply](ctx, kv.host, OpKVApply, KVApply{writes})
 	return r.Results, err
 }
