@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,6 +92,20 @@ type daemon struct {
 	log            *safeBuffer
 }
 
+var lastPort atomic.Int64
+
+// freeAddr returns an address that stays free while no daemon listens there: below the
+// ports that the kernel gives to whoever asks for any.
+func freeAddr() string {
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+(os.Getpid()+int(lastPort.Add(1)))%4_000)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
+	}
+}
+
 // newDaemon prepares a runtime whose plugins are written in HCL; BIN stands for
 // where the binaries are.
 func newDaemon(t *testing.T, plugins string) *daemon {
@@ -99,12 +114,7 @@ func newDaemon(t *testing.T, plugins string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &daemon{T: t, bin: bin, dir: t.TempDir(), addr: l.Addr().String()}
-	_ = l.Close()
+	d := &daemon{T: t, bin: bin, dir: t.TempDir(), addr: freeAddr()}
 	if !strings.Contains(plugins, `queue "default"`) {
 		plugins = "queue \"default\" {\n  concurrency = 64\n}\n" + plugins
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,23 +30,30 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
-			}
-			addr := l.Addr().String()
+			addr := freeAddr()
 			e.Setenv("ADDR", addr)
 			e.Setenv("NAGATHA_SERVER", "http://"+addr)
 			e.Setenv("NAGATHA_TOKEN", "secret")
-			if err := goEnv(e); err != nil {
-				return err
-			}
-			return l.Close()
+			return goEnv(e)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "waitserver": waitServer, "waitfor": waitFor,
 		},
 	})
+}
+
+var lastPort atomic.Int64
+
+// freeAddr returns an address that stays free between a script's servers: below the
+// ports that the kernel gives to whoever asks for any.
+func freeAddr() string {
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 24_000+(os.Getpid()+int(lastPort.Add(1)))%4_000)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
+	}
 }
 
 // goEnv lets scripts build with what the machine has, and without a network.

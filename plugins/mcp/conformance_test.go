@@ -36,7 +36,7 @@ func TestConformance(t *testing.T) {
 		cmd.Dir = dir
 		return cmd.CombinedOutput()
 	}
-	if out, err := run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"); err != nil {
+	if out, err := run("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=5", "--ignore-scripts"); err != nil {
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 	self, err := os.Executable()

@@ -41,7 +41,7 @@ var npm = sync.OnceValue(func() error {
 	if _, err := os.Stat(script("sequential-thinking")); err == nil {
 		return nil
 	}
-	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=5", "--ignore-scripts")
 	cmd.Dir = "testdata/npm"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("npm ci: %w\n%s", err, out)

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,15 +31,23 @@ type web struct {
 	cmd  *exec.Cmd
 }
 
+var lastPort atomic.Int64
+
+// freePort returns a port that stays free while a server is away: below those that the
+// kernel gives to whoever asks for any.
+func freePort() string {
+	for {
+		port := strconv.Itoa(28_000 + (os.Getpid()+int(lastPort.Add(1)))%4_000)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+}
+
 func serveEverything(t *testing.T) *web {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
-	w := &web{t: t, port: port}
+	w := &web{t: t, port: freePort()}
 	w.start()
 	t.Cleanup(w.kill)
 	return w

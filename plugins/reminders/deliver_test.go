@@ -129,7 +129,7 @@ func TestStandardWebhooksLibrary(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
+	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=5", "--prefer-offline")
 	install.Dir = dir
 	if b, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("npm ci: %v\n%s", err, b)

@@ -13,7 +13,7 @@ import (
 
 // TestNode: the plugin in Node that docs/plugins.md speaks of.
 func TestNode(t *testing.T) {
-	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=5", "--ignore-scripts")
 	install.Dir = "testdata/node"
 	if out, err := install.CombinedOutput(); err != nil {
 		if os.Getenv("NAGATHA_NO_SKIP") != "" {

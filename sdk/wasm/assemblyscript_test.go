@@ -17,7 +17,7 @@ func TestAssemblyScript(t *testing.T) {
 	const dir = "testdata/assemblyscript"
 	module := filepath.Join(t.TempDir(), "greet.wasm")
 	for _, command := range [][]string{
-		{"npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"},
+		{"npm", "ci", "--no-audit", "--no-fund", "--fetch-retries=5", "--ignore-scripts"},
 		{"node", "node_modules/assemblyscript/bin/asc.js", "greet.ts", "-o", module, "--exportStart", "_start", "--use", "abort=greet/fail", "--optimize"},
 	} {
 		run := exec.Command(command[0], command[1:]...)
