@@ -124,6 +124,7 @@ func newDaemon(t *testing.T, plugins string) *daemon {
 	}
 	t.Cleanup(func() {
 		d.kill()
+		_ = os.RemoveAll(runDir(filepath.Join(d.dir, "data"))) // it may be elsewhere
 		if t.Failed() && d.log != nil {
 			t.Logf("the runtime's log:\n%s", d.log)
 		}
