@@ -187,13 +187,16 @@ func TestScheduleRuns(t *testing.T) {
 	if s.NextAt.Sub(sdk.Now()) > time.Second || s.Overlap != sdk.OverlapSkip || s.Missed != sdk.MissedOnce || s.Source != sdk.SourceAPI {
 		t.Errorf("made %+v", s)
 	}
-	for i := range 2 {
+	last := ""
+	for range 2 {
 		select {
 		case task := <-ran:
-			want := s.NextAt.Add(time.Duration(i) * time.Second).String()
-			if task.Schedule != s.ID || task.Owner != "me" || string(task.Payload) != `{"a":1}` || task.Labels["tick"] != want {
-				t.Errorf("task %+v, want tick %s", task, want)
+			tick, err := time.Parse(time.RFC3339, task.Labels["tick"]) // on a busy machine some are missed
+			if task.Schedule != s.ID || task.Owner != "me" || string(task.Payload) != `{"a":1}` || err != nil ||
+				task.Labels["tick"] <= last || tick.Before(s.NextAt.Time()) || tick.Sub(s.NextAt.Time())%time.Second != 0 {
+				t.Errorf("task %+v after tick %s", task, last)
 			}
+			last = task.Labels["tick"]
 		case <-time.After(20 * time.Second):
 			t.Fatal("it does not run")
 		}

@@ -75,7 +75,7 @@ const checkTimeout = 30 * time.Second // of one example
 func (a *app) checkPlugin(ctx context.Context, path string, config json.RawMessage, env []string) error {
 	// A socket's path may have about a hundred bytes, and some TMPDIRs are deep.
 	parent := os.TempDir()
-	if len(parent) > 60 {
+	if len(parent) > 40 {
 		parent = "/tmp"
 	}
 	dir, err := os.MkdirTemp(parent, "nagatha")

@@ -222,12 +222,12 @@ func TestTimeouts(t *testing.T) {
 	silent.ConnectTimeout = sdk.Duration(300 * time.Millisecond)
 	p := start(t, map[string]serverConfig{"silent": silent, "slow": fake("slow")})
 	begin := time.Now()
-	err := p.run(t.Context(), "call_tool", `{"server":"silent","tool":"x","timeout":"3s"}`, sdktest.NewHost(), nil)
+	err := p.run(t.Context(), "call_tool", `{"server":"silent","tool":"x","timeout":"30s"}`, sdktest.NewHost(), nil)
 	wants(t, err, sdk.CodeUnavailable, "within 300ms")
 	p.tools("slow", sdktest.NewHost()) // it is up: only the call is slow
 	err = p.run(t.Context(), "call_tool", `{"server":"slow","tool":"hello","timeout":"200ms"}`, sdktest.NewHost(), nil)
-	wants(t, err, sdk.CodeTimeout, "within 200ms")
-	wants(t, p.run(t.Context(), "call_tool", `{"server":"slow","tool":"hello","timeout":"1s"}`, sdktest.NewHost(), nil), sdk.CodeTimeout, "within 1s")
+	wants(t, err, sdk.CodeTimeout, "no answer within")
+	wants(t, p.run(t.Context(), "call_tool", `{"server":"slow","tool":"hello","timeout":"1s"}`, sdktest.NewHost(), nil), sdk.CodeTimeout, "no answer within")
 	if d := time.Since(begin); d > 30*time.Second {
 		t.Errorf("it took %v", d)
 	}
@@ -267,12 +267,20 @@ func TestDeafServer(t *testing.T) {
 	p.tools("deaf", host)
 	wants(t, p.run(t.Context(), "call_tool", `{"server":"deaf","tool":"hello","timeout":"100ms"}`, host, nil), sdk.CodeTimeout)
 	begun := time.Now()
-	err := p.run(t.Context(), "call_tool", `{"server":"deaf","tool":"hello","timeout":"100ms","arguments":{"x":"`+strings.Repeat("x", 200<<10)+`"}}`, host, nil)
-	wants(t, err, sdk.CodeTimeout)
+	long := func() error {
+		return p.run(t.Context(), "call_tool", `{"server":"deaf","tool":"hello","timeout":"100ms","arguments":{"x":"`+strings.Repeat("x", 200<<10)+`"}}`, host, nil)
+	}
+	wants(t, long(), sdk.CodeTimeout)
 	if d := time.Since(begun); d > 30*time.Second {
 		t.Errorf("it took %v", d)
 	}
-	eventually(t, "it is started again", func() bool { s := p.state("deaf"); return s.Restarts == 1 && s.State == "connected" })
+	eventually(t, "it is started again", func() bool {
+		s := p.state("deaf")
+		if s.Restarts == 0 { // on a busy machine a call can be over before the server has seen it
+			_ = long()
+		}
+		return s.Restarts > 0 && s.State == "connected"
+	})
 }
 
 // An old server that leaves the new era's first question unanswered is asked in the
