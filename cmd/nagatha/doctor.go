@@ -232,7 +232,7 @@ func (d *doctor) task(ctx context.Context, kind, payload string) (json.RawMessag
 	done, err := d.conn.Submit(ctx, sdk.Submission{Kind: kind, Payload: json.RawMessage(payload), MaxAttempts: 1,
 		Labels: map[string]string{"by": "nagatha doctor"}, Timeout: sdk.Duration(d.patient)})
 	if sdk.CodeOf(err) == sdk.CodeLimitExceeded {
-		return nil, fmt.Errorf("%s: %w%s", kind, err, d.jams(ctx))
+		return nil, fmt.Errorf("%s: %w%s", kind, err, d.jams(ctx, ""))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kind, err)
@@ -272,7 +272,11 @@ func (d *doctor) stuck(id string) (sdk.Task, error) {
 	if t.Reason != "" {
 		text += ", " + t.Reason
 	}
-	return t, sdk.Errorf(sdk.CodeTimeout, "%s%s", text, d.jams(ctx))
+	queue := ""
+	if t.State == sdk.StateQueued {
+		queue = t.Queue
+	}
+	return t, sdk.Errorf(sdk.CodeTimeout, "%s%s", text, d.jams(ctx, queue))
 }
 
 // has reports whether some plugin that is ready handles a kind.

@@ -130,15 +130,23 @@ func jam(q sdk.QueueStatus) string {
 	return strings.Join(text, "; ")
 }
 
-// jams is what to add to the error of a task that was refused or has not run.
-func (d *doctor) jams(ctx context.Context) string {
+// jams is what to add to the error of a task that was refused or has not run. Where it
+// waits in a queue that is the only one that matters; "": any may be.
+func (d *doctor) jams(ctx context.Context, queue string) string {
 	all, err := d.cl.Queues(ctx)
 	if err != nil {
 		return "" // the task's own error has to do
 	}
 	text := ""
 	for _, q := range all {
-		if why := jam(q); why != "" {
+		if queue != "" && q.Name != queue {
+			continue
+		}
+		why := jam(q)
+		if why == "" && queue != "" && q.Queued > 1 {
+			why = fmt.Sprintf("%d tasks wait in queue %q, of which at most %d run at once", q.Queued, q.Name, q.Concurrency)
+		}
+		if why != "" {
 			text += "; " + why
 		}
 	}

@@ -185,7 +185,7 @@ func checkScheduled(ctx context.Context, d *doctor) (string, error) {
 		switch {
 		case err != nil && ctx.Err() == nil && due.Err() != nil:
 			d.forget(ctx, made)
-			return "", fmt.Errorf("a reminder that was due in a second has not fired within %s%s", d.patient, d.jams(ctx))
+			return "", fmt.Errorf("a reminder that was due in a second has not fired within %s%s", d.patient, d.jams(ctx, ""))
 		case err != nil:
 			return "", err
 		case n.Message == nil || !strings.Contains(string(n.Message.Data), text):
