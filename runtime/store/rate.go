@@ -12,7 +12,8 @@ import (
 // a limit, the time at which the next start would be due if all had come evenly. A
 // start is allowed while that time is less than a burst ahead of now. A clock that
 // steps back leaves it too far ahead, which is cut to what a burst can make it; one
-// that steps forward allows one burst.
+// that steps forward allows one burst. It may be a little too far ahead, since nodes'
+// clocks differ: cutting that too would give what one node has used up to the next.
 
 // cell is a rate limit's arithmetic, in microseconds.
 type cell struct{ interval, burst int64 }
@@ -33,8 +34,16 @@ func (c cell) allows(tat, now int64) (n, next int64) {
 	return n, tat + c.interval - c.burst*c.interval
 }
 
+// skew is how far the clocks of nodes may differ, in microseconds.
+const skew = int64(10 * time.Second / time.Microsecond)
+
 // settle brings a stored time up to now.
-func (c cell) settle(tat, now int64) int64 { return min(max(tat, now), now+c.burst*c.interval) }
+func (c cell) settle(tat, now int64) int64 {
+	if most := now + c.burst*c.interval; tat > most+skew {
+		return most
+	}
+	return max(tat, now)
+}
 
 // after is the time to store once n have started.
 func (c cell) after(tat, now, n int64) int64 { return c.settle(tat, now) + n*c.interval }
