@@ -22,7 +22,7 @@ func (h *Host) commit(q sdk.Transaction) (sdk.Committed, error) {
 		}
 	}
 	for _, t := range q.Tasks {
-		if err := checkTask(t); err != nil {
+		if err := checkTask(t, h.Now()); err != nil {
 			return done, err
 		}
 	}

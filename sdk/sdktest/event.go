@@ -2,6 +2,8 @@ package sdktest
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -29,6 +31,11 @@ func (h *Host) keep(e sdk.Event) string {
 	return e.ID
 }
 
+var (
+	extension  = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
+	attributes = []string{"id", "source", "type", "subject", "time", "data", "specversion", "datacontenttype", "traceparent", "tracestate"}
+)
+
 // checkEvent is what a runtime checks of every event.
 func checkEvent(e sdk.Event) error {
 	root, _, _ := strings.Cut(e.Type, ".")
@@ -37,8 +44,15 @@ func checkEvent(e sdk.Event) error {
 		return sdk.Invalid("type", "%.80q is malformed: want dotted names such as \"demo.ping\"", e.Type)
 	case root == "task" || root == "system":
 		return sdk.Invalid("type", "%s.* belongs to the runtime", root)
+	case !isText(e.Type) || !isText(e.ID) || !isText(e.Source) || !isText(e.Subject):
+		return sdk.Invalid("id", "and type, source and subject: want at most %d bytes of UTF-8 without NUL", maxText)
 	case len(e.Data) > maxValue:
 		return tooLarge("data", len(e.Data))
+	}
+	for name, v := range e.Extensions {
+		if !extension.MatchString(name) || slices.Contains(attributes, name) || !isText(v) {
+			return sdk.Invalid(name, "want 1 to 20 lower-case letters and digits, none of CloudEvents' own names, and a value of at most %d bytes", maxText)
+		}
 	}
 	return nil
 }

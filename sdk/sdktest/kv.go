@@ -37,6 +37,8 @@ func checkSet(q sdk.KVSet) error {
 	switch {
 	case len(q.Value)+len(q.Text) > maxValue:
 		return tooLarge(fmt.Sprintf("value and text of %.80q", q.Key), len(q.Value)+len(q.Text))
+	case len(q.Value) == 0:
+		return sdk.Invalid("value", "is not JSON in UTF-8")
 	case !clean(q.Text):
 		return sdk.Invalid("text", "want UTF-8 without NUL")
 	case q.TTL < 0:
@@ -47,8 +49,11 @@ func checkSet(q sdk.KVSet) error {
 	return checkKey(q.Key)
 }
 
-// limitOf checks a page's size.
-func limitOf(n, otherwise int) (int, error) {
+// limitOf checks a page's size, and where it is looked for.
+func limitOf(n, otherwise int, texts ...string) (int, error) {
+	if !clean(strings.Join(texts, "")) {
+		return 0, sdk.Invalid("prefix", "want UTF-8 without NUL")
+	}
 	if n < 0 || n > 1000 {
 		return 0, sdk.Invalid("limit", "want 1 to 1000, not %d", n)
 	}
@@ -144,7 +149,10 @@ func (h *Host) apply(q sdk.KVApply) (sdk.KVApplyReply, error) {
 
 func (h *Host) list(q sdk.KVList) (sdk.KVListReply, error) {
 	r := sdk.KVListReply{Items: []sdk.Item{}}
-	limit, err := limitOf(q.Limit, 100)
+	limit, err := limitOf(q.Limit, 100, q.Prefix, q.After)
+	if err == nil && q.Newest && q.After != "" && !strings.Contains(q.After, "/") {
+		err = sdk.Invalid("after", "is none of this order: send the next of the page before")
+	}
 	if err != nil {
 		return r, err
 	}
@@ -183,6 +191,9 @@ func (h *Host) keys(prefix string) []string {
 
 func (h *Host) count(q sdk.KVCount) (sdk.KVCountReply, error) {
 	var r sdk.KVCountReply
+	if _, err := limitOf(0, 0, q.Prefix); err != nil {
+		return r, err
+	}
 	for _, key := range h.keys(q.Prefix) {
 		it := h.Items[key]
 		r.Items++
@@ -196,7 +207,7 @@ func (h *Host) count(q sdk.KVCount) (sdk.KVCountReply, error) {
 
 func (h *Host) clear(q sdk.KVClear) (sdk.KVClearReply, error) {
 	r := sdk.KVClearReply{Keys: []string{}}
-	limit, err := limitOf(q.Limit, 100)
+	limit, err := limitOf(q.Limit, 100, q.Prefix)
 	if err != nil {
 		return r, err
 	}
@@ -217,7 +228,7 @@ func (h *Host) clear(q sdk.KVClear) (sdk.KVClearReply, error) {
 // is it, or from three letters on begins so; the runtime's own ranking is finer.
 func (h *Host) search(q sdk.KVSearch) (sdk.KVSearchReply, error) {
 	r := sdk.KVSearchReply{Hits: []sdk.Hit{}}
-	limit, err := limitOf(q.Limit, 20)
+	limit, err := limitOf(q.Limit, 20, slices.Concat(q.Prefixes, []string{q.Query, q.Prefix})...)
 	if err == nil && len(q.Prefixes) > 100 {
 		err = sdk.Invalid("prefixes", "want at most 100, not %d", len(q.Prefixes))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -141,7 +142,10 @@ func (h *Host) check(op string, request []byte) (name, what string, tasks []sdk.
 		if (q.Signal == "") == (q.Task == "") {
 			return "", "", nil, sdk.Invalid("signal", "give either signal or task")
 		}
-		if q.Timeout < 0 {
+		if len(q.Signal) > 128 || !clean(q.Signal) || strings.TrimSpace(q.Signal) != q.Signal {
+			return "", "", nil, sdk.Invalid("name", "%.140q: want 1 to 128 bytes of UTF-8 without NUL or space around them", q.Signal)
+		}
+		if q.Timeout < 0 || q.Timeout.Std() > maxAhead {
 			return "", "", nil, sdk.Invalid("timeout", "want 0s to 10 years")
 		}
 		target := cmp.Or(q.Signal, q.Task)
@@ -154,7 +158,7 @@ func (h *Host) check(op string, request []byte) (name, what string, tasks []sdk.
 		if q.Question == "" || !clean(q.Question) {
 			return "", "", nil, sdk.Invalid("question", "want a text in UTF-8 without NUL")
 		}
-		if q.Timeout < 0 {
+		if q.Timeout < 0 || q.Timeout.Std() > maxAhead {
 			return "", "", nil, sdk.Invalid("timeout", "want more than 0s and at most 10 years")
 		}
 		if size := len(q.Question) + len(q.Detail); size > maxValue {
@@ -171,8 +175,11 @@ func (h *Host) check(op string, request []byte) (name, what string, tasks []sdk.
 	}
 	kinds := make([]string, len(q.Tasks))
 	for i, t := range q.Tasks {
-		if err := checkTask(t); err != nil {
+		if err := checkTask(t, h.Now()); err != nil {
 			return "", "", nil, err
+		}
+		if len(t.Payload) == 0 {
+			q.Tasks[i].Payload = json.RawMessage("{}")
 		}
 		kinds[i] = t.Kind
 	}
@@ -180,7 +187,8 @@ func (h *Host) check(op string, request []byte) (name, what string, tasks []sdk.
 }
 
 // checkTask is what a runtime checks of every submission, whatever is configured.
-func checkTask(t sdk.Submission) error {
+func checkTask(t sdk.Submission, now sdk.Time) error {
+	begin := max(t.RunAt, now.Add(t.Delay.Std()))
 	switch {
 	case !sdk.ValidKind(t.Kind):
 		return sdk.Invalid("kind", "%.140q is malformed: want dotted lower-case names such as \"demo.echo\", at most %d characters", t.Kind, sdk.MaxKind)
@@ -190,11 +198,36 @@ func checkTask(t sdk.Submission) error {
 		return sdk.Invalid("priority", "want -100 to 100, not %d", t.Priority)
 	case t.Delay != 0 && t.RunAt != 0:
 		return sdk.Invalid("delay", "give delay or run_at, not both")
-	case t.Delay < 0 || t.Timeout < 0 || t.MaxAttempts < 0:
-		return sdk.Invalid("kind", "%s: delay, timeout and max_attempts must not be negative", t.Kind)
+	case t.Delay < 0 || t.Delay.Std() > maxAhead || t.RunAt > now.Add(maxAhead):
+		return sdk.Invalid("delay", "want 0s to 10 years")
+	case t.Timeout != 0 && t.Timeout.Std() < time.Millisecond || t.Timeout.Std() > 720*time.Hour:
+		return sdk.Invalid("timeout", "want 1ms to 720h")
+	case t.MaxAttempts < 0 || t.MaxAttempts > 1000:
+		return sdk.Invalid("max_attempts", "want 1 to 1000, not %d", t.MaxAttempts)
+	case t.Deadline != 0 && t.Deadline <= begin:
+		return sdk.Invalid("deadline", "is not after the time at which the task may start")
+	case t.Expires != 0 && t.Expires <= begin:
+		return sdk.Invalid("expires", "is not after the time at which the task may start")
+	case !isText(t.Unique) || !isText(t.IdempotencyKey) || !isText(t.ConcurrencyKey) || strings.Contains(t.ConcurrencyKey, "\n"):
+		return sdk.Invalid("unique", "and the other keys: want at most %d bytes of UTF-8 without NUL", maxText)
+	}
+	if len(t.Labels) > 32 || len(t.After) > 1000 {
+		return sdk.Invalid("labels", "want at most 32, and 1,000 tasks in after")
+	}
+	for k, v := range t.Labels {
+		if k == "" || len(k) > 64 || strings.Contains(k, "=") || !clean(k) || !isText(v) {
+			return sdk.Invalid("labels", "%.80q: want a key of 1 to 64 bytes without \"=\" and a value of at most %d, in UTF-8 without NUL", k, maxText)
+		}
 	}
 	return nil
 }
+
+const (
+	maxText  = 256 // bytes of most short texts
+	maxAhead = 10 * 366 * 24 * time.Hour
+)
+
+func isText(s string) bool { return len(s) <= maxText && clean(s) }
 
 // submit writes a task down and returns its id.
 func (h *Host) submit(t sdk.Submission) string {
