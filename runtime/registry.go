@@ -180,6 +180,9 @@ func newEntry(info sdk.Info) (*entry, error) {
 	for _, h := range info.Handlers {
 		k := &kind{HandlerInfo: h}
 		var err error
+		if h.MaxAttempts > maxAttempts {
+			return nil, fmt.Errorf("manifest: kind %s: max_attempts: want at most %d, not %d", h.Kind, maxAttempts, h.MaxAttempts)
+		}
 		if k.payload, err = compileSchema(h.PayloadSchema); err != nil {
 			return nil, fmt.Errorf("manifest: kind %s: payload_schema: %w", h.Kind, err)
 		}

@@ -65,3 +65,11 @@ func TestKindsList(t *testing.T) {
 		t.Errorf("kinds %v", got)
 	}
 }
+
+// A plugin's default is as bounded as what a client asks for.
+func TestManifestWithTooManyAttempts(t *testing.T) {
+	info := sdk.Info{Name: "t", Version: "1", Handlers: []sdk.HandlerInfo{{Kind: "t.a", MaxAttempts: 1 << 40}}}
+	if err := runtime.CheckManifest(info); err == nil || !strings.Contains(err.Error(), "max_attempts") {
+		t.Error(err)
+	}
+}

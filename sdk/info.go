@@ -4,14 +4,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Info is a plugin's manifest. It is read before the plugin is trusted with
 // anything.
 type Info struct {
 	Name        string `json:"name"`    // [a-z][a-z0-9_-]*, the first part of its kinds
-	Version     string `json:"version"` // free text, recorded with each attempt
+	Version     string `json:"version"` // printable text, recorded with each attempt
 	Description string `json:"description,omitempty"`
 
 	Handlers      []HandlerInfo  `json:"handlers"`
@@ -72,16 +74,51 @@ type Subscription struct {
 	Kind string `json:"kind"` // one of the plugin's own kinds
 }
 
+// The most that a manifest may have. What is in it goes to logs and to everybody who
+// looks at the plugin; its version stands in every task, and each event is matched with
+// each subscription.
+const (
+	maxHandlers      = 1000
+	maxSubscriptions = 100
+	maxCapabilities  = 20
+	maxWord          = 64       // bytes of a version or capability
+	maxDescription   = 16 << 10 // bytes
+	maxInfoFaults    = 20       // that are named
+)
+
 // Validate says what is wrong with the manifest, or nil.
 func (i Info) Validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	bad := func(format string, args ...any) {
+		if len(errs) < maxInfoFaults {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
 
 	if !validName(i.Name) {
-		bad("name %q: want a lower-case name such as \"memory\"", i.Name)
+		bad("name %.80q: want a lower-case name such as \"memory\"", i.Name)
 	}
-	if i.Version == "" {
+	switch {
+	case i.Version == "":
 		bad("version is empty")
+	case !word(i.Version):
+		bad("version %.80q: want at most %d printable characters", i.Version, maxWord)
+	}
+	if len(i.Description) > maxDescription {
+		bad("description: want at most %d bytes", maxDescription)
+	}
+	for _, list := range []struct {
+		name    string
+		n, most int
+	}{{"handlers", len(i.Handlers), maxHandlers}, {"subscriptions", len(i.Subscriptions), maxSubscriptions}, {"capabilities", len(i.Capabilities), maxCapabilities}} {
+		if list.n > list.most {
+			bad("%d %s, at most %d can be had", list.n, list.name, list.most)
+		}
+	}
+	for _, c := range i.Capabilities {
+		if !word(c) {
+			bad("capability %.80q: want a name such as \"store\"", c)
+		}
 	}
 	if len(i.Handlers) == 0 {
 		bad("no handlers")
@@ -90,13 +127,16 @@ func (i Info) Validate() error {
 	for _, h := range i.Handlers {
 		switch {
 		case !ValidKind(h.Kind):
-			bad("kind %q: want dotted lower-case names such as \"memory.search\"", h.Kind)
+			bad("kind %.150q: want dotted lower-case names such as \"memory.search\"", h.Kind)
 		case !strings.HasPrefix(h.Kind, i.Name+"."):
-			bad("kind %q: must begin with the plugin's name, %q", h.Kind, i.Name+".")
+			bad("kind %.150q: must begin with the plugin's name, %q", h.Kind, i.Name+".")
 		case own[h.Kind]:
 			bad("kind %q is declared twice", h.Kind)
 		}
 		own[h.Kind] = true
+		if len(h.Description) > maxDescription {
+			bad("kind %q: description: want at most %d bytes", h.Kind, maxDescription)
+		}
 		if h.Timeout < 0 || h.MaxAttempts < 0 || h.Concurrency < 0 {
 			bad("kind %q: timeout, max_attempts and concurrency must not be negative", h.Kind)
 		}
@@ -113,13 +153,18 @@ func (i Info) Validate() error {
 	}
 	for _, s := range i.Subscriptions {
 		if !ValidPattern(s.Type) {
-			bad("subscription %q: want a dotted pattern such as \"demo.*\" or \"demo.>\"", s.Type)
+			bad("subscription %.150q: want a dotted pattern such as \"demo.*\" or \"demo.>\"", s.Type)
 		}
 		if !own[s.Kind] {
-			bad("subscription %q: kind %q is not among the handlers", s.Type, s.Kind)
+			bad("subscription %.150q: kind %.150q is not among the handlers", s.Type, s.Kind)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// word reports whether s is short and can be shown on one line as it is.
+func word(s string) bool {
+	return len(s) <= maxWord && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) })
 }
 
 // Handler returns the description of kind.

@@ -120,7 +120,7 @@ func (g Grant) public() map[string]any {
 // publicAddress reports whether an address is one of the open internet.
 func publicAddress(a netip.Addr) bool {
 	a = a.Unmap()
-	if !a.IsValid() || !a.IsGlobalUnicast() || a.IsPrivate() {
+	if !a.IsValid() || !a.IsGlobalUnicast() || a.IsPrivate() || a.Is6() && !global6.Contains(a) {
 		return false
 	}
 	for _, p := range reserved {
@@ -130,6 +130,10 @@ func publicAddress(a netip.Addr) bool {
 	}
 	return true
 }
+
+// global6 is all of IPv6 that is given out as yet. Outside of it are forms of IPv4
+// addresses, such as ::127.0.0.1.
+var global6 = netip.MustParsePrefix("2000::/3")
 
 // reserved are the blocks of the IANA special-purpose registries (RFC 6890 and
 // its updates) that netip's own predicates do not name.
@@ -143,11 +147,8 @@ var reserved = []netip.Prefix{
 	netip.MustParsePrefix("198.51.100.0/24"),
 	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("100::/64"),
 	netip.MustParsePrefix("2001::/23"),
 	netip.MustParsePrefix("2001:db8::/32"),
 	netip.MustParsePrefix("2002::/16"),
-	netip.MustParsePrefix("fec0::/10"),
+	netip.MustParsePrefix("3fff::/20"),
 }

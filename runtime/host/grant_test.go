@@ -55,6 +55,7 @@ func TestPublicAddress(t *testing.T) {
 		"0.0.0.0": false, "100.64.1.1": false, "224.0.0.1": false, "255.255.255.255": false,
 		"::1": false, "::": false, "fe80::1": false, "fd00::1": false, "::ffff:169.254.169.254": false,
 		"::ffff:10.0.0.1": false, "64:ff9b::a00:1": false, "2001:db8::1": false, "2002:7f00:1::": false,
+		"::127.0.0.1": false, "::10.0.0.1": false, "64:ff9b:1::a00:1": false, "5f00::1": false, "3fff::1": false, "fec0::1": false,
 	} {
 		if got := publicAddress(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("publicAddress(%s) = %v, want %v", addr, got, want)

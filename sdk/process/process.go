@@ -29,6 +29,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	goplugin "github.com/hashicorp/go-plugin"
@@ -96,7 +97,7 @@ func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
+	if err := private(cfg.RunDir); err != nil {
 		return nil, fmt.Errorf("make the directory for sockets: %w", err)
 	}
 	p := &Plugin{cfg: cfg, digest: digest}
@@ -110,6 +111,25 @@ func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// private makes a directory that nobody else can write, or sees that it is one: whoever
+// could put a socket there would be the plugin. It may be in a directory of everybody's.
+func private(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	i, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if s, ok := i.Sys().(*syscall.Stat_t); !i.IsDir() || ok && int(s.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s is no directory of this user's: remove it", dir)
+	}
+	if i.Mode().Perm()&0o077 != 0 {
+		return os.Chmod(dir, 0o700)
+	}
+	return nil
 }
 
 // resolve finds the program and checks it against its pin.

@@ -304,6 +304,25 @@ func TestDoesNotRead(t *testing.T) {
 	}
 }
 
+// TestRunDirIsPrivate: who could write to the directory of sockets could be the plugin.
+func TestRunDirIsPrivate(t *testing.T) {
+	cfg := config(t, "")
+	open, link := filepath.Join(cfg.RunDir, "open"), filepath.Join(cfg.RunDir, "link")
+	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.Symlink(open, link)); err != nil {
+		t.Fatal(err)
+	}
+	cfg.RunDir = link
+	if p, err := process.Launch(t.Context(), cfg); err == nil {
+		t.Error("it launched with a link to a directory")
+		_ = p.Close(context.Background())
+	}
+	cfg.RunDir = open
+	launch(t, cfg)
+	if i, err := os.Stat(open); err != nil || i.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", i.Mode(), err)
+	}
+}
+
 // TestSocketElsewhere: a plugin that puts its socket where it likes does not lose what
 // else is there.
 func TestSocketElsewhere(t *testing.T) {
