@@ -194,13 +194,17 @@ func TestCrashes(t *testing.T) {
 			d := newDaemon(t, plugin)
 			d.start()
 			for how, want := range map[string]string{"panic": "handler_error", "exit": "plugin_crashed", "oom": "out_of_memory", "spin": "timeout", "deadlock": "timeout"} {
-				code, m := d.rest("POST", "/api/v1/tasks?wait=30s", `{"kind":"demo.crash","payload":{"how":"`+how+`"},"max_attempts":1,"timeout":"3s"}`)
-				fault, _ := m["error"].(map[string]any)
-				if code != http.StatusOK || m["state"] != "failed" || fault["code"] != want {
-					t.Errorf("%s: %d %v %v, want %s", how, code, m["state"], fault, want)
+				timeout := "1m"
+				if want == "timeout" {
+					timeout = "3s"
 				}
-				if code, m := d.rest("POST", "/api/v1/tasks?wait=30s", `{"kind":"demo.echo"}`); code != http.StatusOK || m["state"] != "completed" {
-					t.Errorf("after %s: %d %v", how, code, m)
+				m := d.await(d.submit(`{"kind":"demo.crash","payload":{"how":"` + how + `"},"max_attempts":1,"timeout":"` + timeout + `"}`))
+				fault, _ := m["error"].(map[string]any)
+				if m["state"] != "failed" || fault["code"] != want {
+					t.Errorf("%s: %v %v, want %s", how, m["state"], fault, want)
+				}
+				if m := d.await(d.submit(`{"kind":"demo.echo"}`)); m["state"] != "completed" {
+					t.Errorf("after %s: %v", how, m)
 				}
 			}
 		})

@@ -15,7 +15,7 @@ import (
 // whose writer wakes what they are about to close.
 func TestCutWhileBusy(t *testing.T) {
 	w := start(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience) // 30,000 subscriptions take a busy machine long
 	defer cancel()
 	submit := func() error {
 		_, err := w.rt.Submit(ctx, "", []sdk.Submission{{Kind: "bench.emit", Payload: []byte(`{"n":3}`)}})
