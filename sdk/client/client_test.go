@@ -211,6 +211,59 @@ func TestSlowConsumer(t *testing.T) {
 	}
 }
 
+// A slow consumer whose place at the server another subscription has taken meanwhile goes
+// on once there is one again.
+func TestSlowConsumerWithoutAPlace(t *testing.T) {
+	f := newFake(t)
+	f.history("tsk_a", 40)
+	f.append("tsk_b", sdk.EventCreated, `{}`)
+	full := make(chan struct{}, 100)
+	f.on = func(c *fakeConn, m message) bool {
+		if m.Method != "subscribe" || len(c.subs) == 0 {
+			return false
+		}
+		c.fail(m, sdk.CodeLimitExceeded, false)
+		full <- struct{}{}
+		return true
+	}
+	conn := f.connect(t, func(c *Config) { c.Buffer = 4 })
+	slow, err := conn.Subscribe(t.Context(), SubscribeRequest{Task: "tsk_a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var other *Subscription
+	for other == nil { // until the first is paused
+		if other, err = conn.Subscribe(t.Context(), SubscribeRequest{Task: "tsk_b"}); err != nil && sdk.CodeOf(err) != sdk.CodeLimitExceeded {
+			t.Fatal(err)
+		}
+	}
+	for len(full) > 0 {
+		<-full
+	}
+	var got []int64
+	next := func() {
+		t.Helper()
+		n, err := slow.Next(t.Context())
+		if err != nil {
+			t.Fatalf("after %d events: %v", len(got), err)
+		}
+		if n.Event != nil {
+			got = append(got, n.Event.Seq)
+		}
+	}
+	for len(got) < 3 { // there is room again, and no place
+		next()
+	}
+	<-full
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for len(got) < 40 {
+		next()
+	}
+	dense(t, got, 40)
+}
+
 func TestTypesAndWait(t *testing.T) {
 	f := newFake(t)
 	f.history("tsk_a", 5)

@@ -60,6 +60,7 @@ type Subscription struct {
 	live      bool   // was delivered
 	life      int    // the task's latest life, as far as is known
 	endSeen   bool   // the end event of that life, or a snapshot after it
+	alone     bool   // was refused a place though no other has one
 	checking  bool   // the server was asked whether it was the last life
 	lastSeq   int64  // of a task
 	recent    map[string]bool
@@ -264,10 +265,17 @@ func (s *Subscription) answered(l *link, result json.RawMessage, err error) {
 		}
 	case err != nil && s.opened && (coded.Retryable || coded.Code == sdk.CodeUnavailable || coded.Code == sdk.CodeRateLimited):
 		l.abandon(err) // not now: come back as after any other break
+	case err != nil && s.opened && coded.Code == sdk.CodeLimitExceeded && (len(l.subs) > 0 || !s.alone):
+		// Others have its place: unsubscribe gives it another. The last of them may have
+		// left after it was refused.
+		s.state = detached
+		if s.alone = len(l.subs) == 0; s.alone {
+			s.attach()
+		}
 	case err != nil:
 		s.finish(err)
 	default:
-		s.state, s.id = attached, r.Subscription
+		s.state, s.id, s.alone = attached, r.Subscription, false
 		l.subs[s.id] = s
 		if s.opened && s.cursor == "" && s.fromNow() {
 			s.push(Notification{Method: MethodGap,
@@ -298,4 +306,10 @@ func (s *Subscription) unsubscribe() {
 	delete(c.link.subs, s.id)
 	c.bound("unsubscribe", map[string]string{"subscription": s.id}, func(json.RawMessage, error) {})
 	s.id = ""
+	for other := range c.subs {
+		if other != s && other.state == detached { // it waits for a place
+			other.attach()
+			return
+		}
+	}
 }
