@@ -385,3 +385,71 @@ func TestHeadComesLast(t *testing.T) {
 		t.Errorf("%+v, %v", h, err)
 	}
 }
+
+// TestTasksInOrder: a set that writes its own attempts and cancels a task that another
+// node runs holds none of them while it waits for one with a smaller id.
+func TestTasksInOrder(t *testing.T) {
+	url := storetest.Postgres(t)
+	begun, queued := make(chan bool), make(chan bool)
+	s := openIn(t, Config{URL: url, Verbs: map[string]func(Tx, []any) error{
+		"wait": func(Tx, []any) error { begun <- true; <-queued; return nil },
+	}})
+	var tasks []runtime.NewTask
+	for _, id := range []string{"tsk_1", "tsk_2"} {
+		tasks = append(tasks, runtime.NewTask{Task: sdk.Task{ID: id, Kind: "a.b", Queue: "default", State: sdk.StateQueued, Payload: []byte(`{}`), MaxAttempts: 1, CreatedAt: 1, RunAt: 1}})
+	}
+	if out, err := s.Submit(t.Context(), tasks); err != nil || out[0].Err != nil {
+		t.Fatal(out, err)
+	}
+	got, err := s.Claim(t.Context(), runtime.ClaimRequest{Node: "n", Now: 1, Lanes: []runtime.Lane{{Queue: "default", Limit: 2, Kinds: []runtime.KindSlots{{Kind: "a.b", Limit: 2, Plugin: "p"}}}}})
+	if err != nil || len(got) != 2 {
+		t.Fatal(got, err)
+	}
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	other, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(`SELECT 1 FROM tasks WHERE id = 'tsk_1' FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := s.Write(context.Background(), "wait", nil); err != nil {
+			t.Error(err)
+		}
+	})
+	<-begun // both of these are in the next set
+	all.Go(func() {
+		fence := runtime.Fence{Task: "tsk_2", Token: got[1].Token}
+		errs, err := s.Append(context.Background(), []runtime.AppendRequest{{Fence: fence, Events: []runtime.NewEvent{{Type: "task.log", Data: []byte(`{}`)}}}})
+		if err != nil || errs[0] != nil {
+			t.Error(errs, err)
+		}
+	})
+	all.Go(func() {
+		if _, err := s.Cancel(context.Background(), []runtime.CancelRequest{{ID: "tsk_1", Now: 1}}); err != nil {
+			t.Error(err)
+		}
+	})
+	for len(s.queue) < 2 {
+		gort.Gosched()
+	}
+	close(queued)
+	for waits := 0; waits == 0; {
+		if err := db.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := other.Exec(`SELECT 1 FROM tasks WHERE id = 'tsk_2' FOR UPDATE NOWAIT`); err != nil {
+		t.Error("the other node's transaction: ", err)
+	}
+	if err := other.Rollback(); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+}

@@ -78,6 +78,9 @@ func (t *tick) write(set []*request) error {
 	for _, r := range set {
 		byVerb[r.verb] = append(byVerb[r.verb], r)
 	}
+	if err := t.lockTasks(byVerb); err != nil {
+		return fmt.Errorf("lock tasks: %w", err)
+	}
 	t.claims = len(byVerb[verbClaim]) > 0
 	if !t.claims && len(byVerb[verbSubmit]) > 0 {
 		t.ask()
@@ -103,6 +106,47 @@ func (t *tick) write(set []*request) error {
 		return err
 	}
 	return t.appendLog()
+}
+
+// lockTasks locks the tasks that a set names, in the order of their ids, if some of
+// them may run elsewhere: a node that writes its own attempts and then cancels
+// another's would wait for one that does the reverse, and both for a deadlock's end.
+func (t *tick) lockTasks(byVerb [verbs][]*request) error {
+	if t.dialect != postgres || len(byVerb[verbCancel])+len(byVerb[verbSignal])+len(byVerb[verbRetry]) == 0 {
+		return nil
+	}
+	ids := map[string]bool{}
+	for _, a := range args[*appendArg](byVerb[verbAppend]) {
+		for _, q := range a.in {
+			ids[q.Task] = true
+		}
+	}
+	for _, a := range args[*finishArg](byVerb[verbFinish]) {
+		for _, q := range a.in {
+			ids[q.Task] = true
+		}
+	}
+	for _, a := range args[*cancelArg](byVerb[verbCancel]) {
+		for _, q := range a.in {
+			ids[q.ID] = true
+		}
+	}
+	for _, a := range args[*retryArg](byVerb[verbRetry]) {
+		for _, id := range a.ids {
+			ids[id] = true
+		}
+	}
+	for _, a := range args[*signalArg](byVerb[verbSignal]) {
+		ids[a.req.Task] = true
+	}
+	if len(ids) < 2 {
+		return nil
+	}
+	table := make([][]any, 0, len(ids))
+	for id := range ids {
+		table = append(table, []any{id})
+	}
+	return t.over("id_ TEXT", table, `SELECT id FROM tasks WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`)+` ORDER BY id`+t.dialect.hold, func(Row) error { return nil })
 }
 
 func (t *tick) verb(v verb, reqs []*request) error {
