@@ -72,6 +72,8 @@ func (a *attempt) approve(ctx context.Context, q sdk.ApproveRequest) (sdk.Decisi
 		return d, sdk.Errorf(sdk.CodeLimitExceeded, "question and detail %s", sizeMessage(len(q.Question)+len(q.Detail), a.r.cfg.Limits.Payload, "limits.payload"))
 	case !json.Valid(q.Detail) || !cleanText(string(q.Detail)):
 		return d, sdk.Invalid("detail", "is not JSON in UTF-8")
+	case tooDeep(q.Detail):
+		return d, sdk.Invalid("detail", "is nested more than %d deep", maxNesting)
 	case q.Timeout < 0 || q.Timeout.Std() > maxAhead:
 		return d, sdk.Invalid("timeout", "want more than 0s and at most 10 years")
 	}

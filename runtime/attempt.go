@@ -291,6 +291,9 @@ func (a *attempt) checkResult(result json.RawMessage) (json.RawMessage, *sdk.Err
 		return nil, sdk.Errorf(sdk.CodeInvalidResult, "the result is not JSON in UTF-8")
 	}
 	result = compact.Bytes()
+	if tooDeep(result) {
+		return nil, sdk.Errorf(sdk.CodeInvalidResult, "the result is nested more than %d deep", maxNesting)
+	}
 	if fields := a.kind.result.check("result", result); len(fields) > 0 {
 		return nil, &sdk.Error{Code: sdk.CodeInvalidResult, Message: describe(fields)}
 	}

@@ -56,7 +56,7 @@ func (a *attempt) Log(level slog.Level, message string, args ...any) {
 			if fault, ok := v.(error); ok {
 				v = fault.Error()
 			}
-			if _, err := json.Marshal(v); err != nil {
+			if text, err := json.Marshal(v); err != nil || tooDeep(text) {
 				v = fmt.Sprint(v)
 			}
 			if s, ok := v.(string); ok {

@@ -59,6 +59,49 @@ func TestUniqueOfAnotherKind(t *testing.T) {
 	}
 }
 
+// TestNesting: nothing that clients are shown is nested so deep that they cannot read it.
+func TestNesting(t *testing.T) {
+	deep := func(n int) string { return strings.Repeat("[", n) + `"[\\\"["` + strings.Repeat("]", n) }
+	e := setup(t, runtime.Config{}, echo, handler("t.deep", func(ctx context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		var v any
+		if err := json.Unmarshal([]byte(deep(101)), &v); err != nil {
+			return nil, err
+		}
+		h.Log(0, "deep", "v", v)
+		if _, err := sdk.Publish(ctx, h, sdk.Event{Type: "t.x", Data: json.RawMessage(deep(101))}); sdk.CodeOf(err) != sdk.CodeInvalid {
+			return nil, fmt.Errorf("published: %v", err)
+		}
+		if _, err := sdk.Approve(ctx, h, sdk.ApproveRequest{Question: "?", Detail: json.RawMessage(deep(101))}); sdk.CodeOf(err) != sdk.CodeInvalid {
+			return nil, fmt.Errorf("asked: %v", err)
+		}
+		return json.RawMessage(deep(101)), nil
+	}))
+	task := e.wait(e.submit(sdk.Submission{Kind: "t.deep", MaxAttempts: 1}).ID)
+	if task.State != sdk.StateFailed || task.Error.Code != sdk.CodeInvalidResult || !strings.Contains(task.Error.Message, "nested") {
+		t.Errorf("%s: %.200s %v", task.State, task.Result, task.Error)
+	}
+	_, events := e.drainWatch(runtime.WatchRequest{Task: task.ID}, 100)
+	said := false
+	for _, n := range events {
+		if n.Entry.Task.Type == sdk.EventLog {
+			said = true
+			if !strings.Contains(string(n.Entry.Task.Data), `"v":"[[`) {
+				t.Errorf("%s", n.Entry.Task.Data)
+			}
+		}
+	}
+	if !said {
+		t.Error("the line is missing")
+	}
+	out, err := e.Submit(t.Context(), "", []sdk.Submission{{Kind: "t.echo", Payload: json.RawMessage(deep(101))}, {Kind: "t.echo", Payload: json.RawMessage(deep(100))}})
+	if err != nil || sdk.CodeOf(out[0].Err) != sdk.CodeInvalid || out[1].Err != nil {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if task := e.wait(out[1].Task.ID); string(task.Result) != deep(100) {
+		t.Errorf("%s: %s", task.State, task.Result)
+	}
+}
+
 // TestConcurrencyKey: tasks with one key take turns, those behind them with another
 // do not wait for them, and children run under their parent's slot.
 func TestConcurrencyKey(t *testing.T) {

@@ -123,6 +123,9 @@ func (r *Runtime) checkEvent(e *sdk.Event) error {
 		if err := json.Compact(&compact, e.Data); err != nil {
 			return sdk.Invalid("data", "is not JSON: %v", err)
 		}
+		if tooDeep(e.Data) {
+			return sdk.Invalid("data", "is nested more than %d deep", maxNesting)
+		}
 		e.Data = compact.Bytes()
 	}
 	if e.ID == "" {

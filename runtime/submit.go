@@ -133,6 +133,9 @@ func (r *Runtime) newTask(owner string, s *sdk.Submission, now sdk.Time) (NewTas
 	if err := json.Compact(&compact, payload); err != nil {
 		return NewTask{}, sdk.Invalid("payload", "is not JSON: %v", err)
 	}
+	if tooDeep(payload) {
+		return NewTask{}, sdk.Invalid("payload", "is nested more than %d deep", maxNesting)
+	}
 	payload = compact.Bytes()
 
 	var info sdk.HandlerInfo
