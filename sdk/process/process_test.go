@@ -87,6 +87,15 @@ func registrations() []sdk.Registration {
 	return []sdk.Registration{
 		h("echo", func(_ context.Context, t *sdk.Task, _ sdk.Host) (json.RawMessage, error) { return t.Payload, nil }),
 		h("env", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) { return json.Marshal(os.Environ()) }),
+		h("files", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+			var files []string
+			open, err := os.ReadDir("/proc/self/fd")
+			for _, f := range open {
+				path, _ := os.Readlink("/proc/self/fd/" + f.Name())
+				files = append(files, path)
+			}
+			return fmt.Appendf(nil, "%q", fmt.Sprint(files, err)), nil
+		}),
 		h("sleep", func(ctx context.Context, _ *sdk.Task, _ sdk.Host) (json.RawMessage, error) {
 			select {
 			case <-time.After(100 * time.Millisecond):
@@ -301,6 +310,23 @@ func TestDoesNotRead(t *testing.T) {
 		if !errors.Is(err, sdk.ErrNotStarted) && (sdk.CodeOf(err) != sdk.CodePluginProtocol || !strings.Contains(err.Error(), "has not read")) {
 			t.Errorf("it ended with %v", err)
 		}
+	}
+}
+
+// TestFilesAreNotInherited: what was open when the runtime was started is not the plugin's.
+func TestFilesAreNotInherited(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := syscall.Open(path, syscall.O_RDONLY, 0) // without O_CLOEXEC
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	got, err := launch(t, config(t, "")).Handle(t.Context(), task("files", `{}`), newRecorder())
+	if err != nil || strings.Contains(string(got), path) {
+		t.Errorf("%s, %v", got, err)
 	}
 }
 

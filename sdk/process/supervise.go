@@ -73,7 +73,7 @@ func supervise(order superviseOrder) (int, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 125, fmt.Errorf("become subreaper: %w", err)
 	}
-	syscall.CloseOnExec(controlFD)
+	keepFiles()
 	// The pipe says when to go. Ignoring the signals would pass on to the plugin.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	path, err := exec.LookPath(order.Command[0])
@@ -105,6 +105,18 @@ func supervise(order superviseOrder) (int, error) {
 	}
 	go control(os.NewFile(controlFD, "control"))
 	return reap(child.Pid), nil
+}
+
+// keepFiles keeps all files but the standard ones from the plugin: the pipe, and what
+// whoever started the runtime left open.
+func keepFiles() {
+	syscall.CloseOnExec(controlFD)
+	open, _ := os.ReadDir("/proc/self/fd") // where there is none, there are no descendants either
+	for _, f := range open {
+		if fd, err := strconv.Atoi(f.Name()); err == nil && fd >= controlFD {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 // control waits for the runtime's word, or for its end.
