@@ -3,8 +3,10 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -64,6 +66,21 @@ func TestAlwaysInTheWay(t *testing.T) {
 	}
 	if tries < 2 {
 		t.Errorf("%d tries", tries)
+	}
+}
+
+// Which file of the server's is full is for its log, not for clients.
+func TestFullServer(t *testing.T) {
+	var log logged
+	s := open(t, store.Config{URL: storetest.Postgres(t), Logger: slog.New(slog.NewTextHandler(&log, nil)), Verbs: map[string]func(store.Tx, []any) error{
+		"fill": func(store.Tx, []any) error {
+			return &pgconn.PgError{Code: "53100", Message: "could not extend base/1/2"}
+		}}})
+	if err := s.Write(t.Context(), "fill", nil); sdk.CodeOf(err) != sdk.CodeUnavailable || strings.Contains(err.Error(), "base/1/2") {
+		t.Errorf("got %v", err)
+	}
+	if !strings.Contains(log.String(), "base/1/2") {
+		t.Errorf("the log does not say so: %s", log.String())
 	}
 }
 

@@ -171,7 +171,8 @@ func (s *Store) run(set []*request) {
 	t.drop()
 	switch s.trouble(err) {
 	case noSpace:
-		err = sdk.Errorf(sdk.CodeUnavailable, "the disk is full or cannot be written: %v; nothing was stored", err)
+		s.lost("the disk is full or cannot be written", err) // the cause names files of the server's
+		err = sdk.Errorf(sdk.CodeUnavailable, "the disk is full or cannot be written; nothing was stored")
 	case noServer:
 		s.disconnect()
 		s.lost("the database cannot be written", err)
