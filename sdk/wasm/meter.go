@@ -163,6 +163,7 @@ func (m *metering) imports(r *reader) {
 // Indices of what is added.
 func (m *metering) fuel() uint32  { return m.globals }
 func (m *metering) stop() uint32  { return m.globals + 1 }
+func (m *metering) size() uint32  { return m.globals + 2 }
 func (m *metering) check() uint32 { return m.functions }
 
 func (m *metering) write() ([]byte, error) {
@@ -190,9 +191,10 @@ func (m *metering) write() ([]byte, error) {
 			body, err = extend(body, 1, 0x60, 0, 0) // a function without parameters and results
 		case sectionFunction:
 			body, err = extend(body, 1, leb(m.types)...)
-		case sectionGlobal: // two mutable i32
+		case sectionGlobal: // three mutable i32
 			added := append([]byte{0x7F, 1, opI32Const}, sleb(stride)...)
-			body, err = extend(body, 2, append(added, opEnd, 0x7F, 1, opI32Const, 0, opEnd)...)
+			zero := []byte{0x7F, 1, opI32Const, 0, opEnd}
+			body, err = extend(body, 3, slices.Concat(added, []byte{opEnd}, zero, zero)...)
 		case sectionExport:
 			n, added := uint32(1), export(stopGlobal, 3, m.stop())
 			if m.start != nil {

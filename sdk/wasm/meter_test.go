@@ -85,7 +85,9 @@ func TestEndless(t *testing.T) {
 		"a loop behind calls": assemble(nil, append([]byte{opI32Const, 0, opCall, 1}, forever...), nil),
 		"recursion":           assemble(nil, twice, descend),
 		"indirect recursion":  assemble(nil, twice, descendIndirectly),
-		"its start function":  assemble(startSection, forever),
+		// 90 MiB are filled in each turn.
+		"fills":              assemble(nil, slices.Concat([]byte{opI32Const}, sleb(1500), []byte{opMemoryGrow, 0, opDrop, opLoop, emptyBlock, opI32Const, 0, opI32Const, 0, opI32Const}, sleb(90<<20), []byte{0xFC, 11, 0, 0x0C, 0, opEnd})),
+		"its start function": assemble(startSection, forever),
 		// Vectors that are added in a loop, one of their instructions in two bytes.
 		"vectors": assemble(nil, []byte{opLoop, emptyBlock, opI32Const, 1, 0xFD, 17, opI32Const, 2, 0xFD, 17, 0xFD, 0xAE, 1, opDrop, 0x0C, 0, opEnd}),
 	} {

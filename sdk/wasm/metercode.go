@@ -17,7 +17,7 @@ func (m *metering) code(body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("it declares %d functions and has the code of %d", m.functions-m.imported, n)
 	}
 	out := append(make([]byte, 0, len(body)+len(body)/4), leb(n+1)...)
-	f := function{count: m.count(), globals: m.globals, functions: m.functions}
+	f := function{count: m.count(), weigh: m.weigh(), globals: m.globals, functions: m.functions}
 	for range n {
 		code := r.take(r.u32())
 		if r.err != nil {
@@ -52,6 +52,16 @@ func (m *metering) count() []byte {
 		[]byte{opGlobalGet}, fuel, []byte{opBrIf, 0, opCall}, leb(m.check()), []byte{opEnd})
 }
 
+// weigh is the code that is added to instructions that fill or copy any number of bytes,
+// the top of the stack. Each 4 KiB of them are a count.
+func (m *metering) weigh() []byte {
+	fuel, size := leb(m.fuel()), leb(m.size())
+	return slices.Concat(
+		[]byte{opGlobalSet}, size, []byte{opBlock, emptyBlock, opGlobalGet}, fuel, []byte{opGlobalGet}, size,
+		[]byte{opI32Const, 12, opI32ShrU, opI32Sub, opGlobalSet}, fuel,
+		[]byte{opGlobalGet}, fuel, []byte{opI32Const, 0, opI32GtS, opBrIf, 0, opCall}, leb(m.check()), []byte{opEnd, opGlobalGet}, size)
+}
+
 // maxLocals is the most variables of a function, as in browsers.
 const maxLocals = 50_000
 
@@ -63,7 +73,7 @@ const maxCost = 6_000_000_000
 
 // function is one function's code on its way through meter.
 type function struct {
-	count              []byte
+	count, weigh       []byte
 	globals, functions uint32 // how many the module has without what is added
 
 	cost int    // of all functions, see maxCost
@@ -103,6 +113,9 @@ func (f *function) rewrite(code []byte) error {
 		}
 		if (op == opCall || op == opReturnCall) && index >= f.functions || (op == opGlobalGet || op == opGlobalSet) && index >= f.globals {
 			return fmt.Errorf("its code refers to what is not there: index %d", index) // but will be
+		}
+		if op == opBulk && ofAnySize(before[1]) {
+			f.out = append(f.out, f.weigh...)
 		}
 		decides = decides || decide(op)
 		f.out = append(f.out, before[:len(before)-len(r.b)]...)

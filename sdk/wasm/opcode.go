@@ -23,7 +23,10 @@ const (
 	opMemoryGrow         = 0x40
 	opI32Const           = 0x41
 	opI32Eqz             = 0x45
+	opI32GtS             = 0x4A
 	opI32Sub             = 0x6B
+	opI32ShrU            = 0x76
+	opBulk               = 0xFC
 	emptyBlock           = 0x40
 )
 
@@ -64,7 +67,7 @@ func (r *reader) operands(op byte) (index uint32) {
 		r.take(4)
 	case op == 0x44:
 		r.take(8)
-	case op == 0xFC:
+	case op == opBulk:
 		r.bulk(r.second())
 	case op == 0xFD:
 		r.vector(r.second())
@@ -106,6 +109,12 @@ func (r *reader) bulk(op uint32) {
 	default:
 		r.fail("the instruction 0xfc %d is not known", op)
 	}
+}
+
+// ofAnySize reports whether an instruction behind 0xFC fills or copies as much as it is
+// told: memory.init, memory.copy, memory.fill, table.init, table.copy, table.fill.
+func ofAnySize(op byte) bool {
+	return op == 8 || op == 10 || op == 11 || op == 12 || op == 14 || op == 17
 }
 
 // vector skips the operands of an instruction behind 0xFD.
