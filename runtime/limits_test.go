@@ -249,7 +249,7 @@ func TestDeadlineAndExpiry(t *testing.T) {
 	})
 	e := setup(t, runtime.Config{}, forever, patient)
 	held := e.submit(sdk.Submission{Kind: "t.none"}).ID
-	soon := sdk.Now().Add(1500 * time.Millisecond) // all must be submitted, and one started, by then
+	soon := sdk.Now().Add(4 * time.Second) // all must be submitted, and one started, by then
 	all := map[string]string{}
 	for name, sub := range map[string]func(soon sdk.Time) sdk.Submission{
 		"running":   func(at sdk.Time) sdk.Submission { return sdk.Submission{Kind: "t.forever", Deadline: at} },
