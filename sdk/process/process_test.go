@@ -131,8 +131,7 @@ func registrations() []sdk.Registration {
 		}),
 		h("stop", func(_ context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
 			host.Progress(0, 0, strconv.Itoa(os.Getpid()))
-			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-			select {}
+			select {} // the test stops it
 		}),
 		h("oom", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
 			for range 64 {
@@ -295,6 +294,9 @@ func TestDoesNotRead(t *testing.T) {
 	go handle("stop", `{}`)
 	<-host.first
 	pid := strings.TrimPrefix(host.said[0], "progress 0/0 ")
+	if n, err := strconv.Atoi(pid); err != nil || syscall.Kill(n, syscall.SIGSTOP) != nil {
+		t.Fatalf("stop %q: %v", pid, err)
+	}
 	for stopped := false; !stopped; {
 		stat, err := os.ReadFile("/proc/" + pid + "/stat")
 		if err != nil {
