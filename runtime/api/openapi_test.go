@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -89,5 +90,45 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 	if bytes.Contains(text, []byte(`"Task":{"additionalProperties":false`)) {
 		t.Error("the description forbids a task to have further members")
+	}
+}
+
+// What the description says of every route is what the server does of it.
+func TestOpenAPI(t *testing.T) {
+	w := start(t, nil)
+	_, text := w.http(http.MethodGet, "/api/openapi.json", "", nil)
+	var doc struct {
+		Paths map[string]map[string]struct {
+			RequestBody *struct{ Content map[string]any }
+			Responses   map[string]any
+		}
+		Components struct{ Schemas map[string]map[string]any }
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"post /api/v1/tasks", "post /api/v1/tasks/batch", "get /api/v1/tasks", "get /api/v1/tasks/{id}", "get /api/v1/tasks/{id}/events",
+		"post /api/v1/tasks/{id}/cancel", "post /api/v1/tasks/{id}/retry", "post /api/v1/events", "get /api/v1/plugins", "get /api/v1/plugins/{name}",
+		"post /api/v1/plugins/{name}/reload", "get /api/v1/system"} {
+		method, path, _ := strings.Cut(want, " ")
+		op, ok := doc.Paths[path][method]
+		if !ok {
+			t.Errorf("%s is not described", want)
+			continue
+		}
+		if method == "post" && (op.RequestBody == nil || len(op.RequestBody.Content) == 0) {
+			t.Errorf("%s: its body is not described", want)
+		}
+		resp, _ := w.http(strings.ToUpper(method), strings.NewReplacer("{id}", "x", "{name}", "x").Replace(path), "", nil)
+		if resp.StatusCode == 405 || resp.StatusCode >= 500 {
+			t.Errorf("%s: %d", want, resp.StatusCode)
+		}
+	}
+	task, ok := doc.Components.Schemas["Task"]["properties"].(map[string]any)
+	if !ok {
+		t.Fatal("no schema of a task")
+	}
+	if at, ok := task["created_at"].(map[string]any); !ok || at["format"] != "date-time" {
+		t.Errorf("created_at is described as %v", task["created_at"])
 	}
 }
