@@ -80,7 +80,7 @@ function perform(run: string, kind: string, payload: string): void {
   if (kind != '"script.greet"') return failed(run, "plugin_protocol", "this plugin has no such kind");
   const name = member(payload, "name");
   if (name === null || !name.startsWith('"')) return failed(run, "no_name", "want a name");
-  say('{"progress":{"run":' + run + ',"current":1,"total":1,"message":"greeting"}}');
+  say('{"progress":{"run":' + run + ',"progress":1,"total":1,"message":"greeting"}}');
   say('{"result":{"run":' + run + ',"payload":{"text":"Hello, ' + name.substring(1) + "}}}");
 }
 
