@@ -81,8 +81,12 @@ func (r *Runtime) start(c *Claimed) {
 	a.entry, a.kind = r.registry.lookup(c.Task.Kind)
 	a.ctx, a.cancel = context.WithCancelCause(sdk.WithBegun(sdk.WithAbort(context.Background(), a.abort), a.begin))
 	a.out.init()
-	if c, cancelled := r.dispatch.take(a); cancelled {
-		a.cancelled(c)
+	old, early, cancelled := r.dispatch.take(a)
+	if old != nil { // others took it over while this node stood still, and it came back
+		old.stop(errFenced, graceCancel)
+	}
+	if cancelled {
+		a.cancelled(early)
 	}
 	go func() {
 		defer r.dispatch.release(a)

@@ -212,16 +212,18 @@ func (r *Runtime) claimRequest() ClaimRequest {
 const unlimited = 1 << 20
 
 // take counts the attempt's slots, release gives them back. It returns the
-// cancel that came before the attempt was known here, if any.
-func (d *dispatcher) take(a *attempt) (early CancelRequest, cancelled bool) {
+// cancel that came before the attempt was known here, if any, and the attempt at the
+// same task that it comes after, if that has not gone yet.
+func (d *dispatcher) take(a *attempt) (old *attempt, early CancelRequest, cancelled bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	old = d.running[a.task.ID]
 	d.running[a.task.ID] = a
 	d.count(a, +1)
 	d.plugin[a.task.Plugin]++
 	d.attempts.Add(1)
 	early, cancelled = d.early[a.task.ID]
-	return early, cancelled
+	return old, early, cancelled
 }
 
 func (d *dispatcher) release(a *attempt) {

@@ -31,3 +31,10 @@ func PlanTicks(s sdk.Schedule, since, now sdk.Time) (fire []sdk.Time, next sdk.T
 	p, err := planTicks(&Schedule{Schedule: s, Since: since}, now)
 	return p.fire, p.next, err
 }
+
+// Looks returns what a node on a shared database does at each beat, when it compares
+// what the store says runs on it with what does.
+func (r *Runtime) Looks() (look func(context.Context)) {
+	var seen strays
+	return func(ctx context.Context) { r.checkHeld(ctx, &seen) }
+}

@@ -148,30 +148,51 @@ func (r *Runtime) takeOver(ctx context.Context, dead []string) {
 }
 
 // strays are attempts that the store says this node runs and that it does not:
-// claims whose answer was lost. One is believed when it is seen twice in a row,
-// since a claim or an end may be under way at the first look.
-type strays map[Fence]bool
+// claims whose answer was lost. One is believed when it is seen twice in a row and the
+// claim that was under way at the first look, which may have been its own, has ended.
+// How long that takes is not known: the database may stall in between.
+type strays struct {
+	seen  map[Fence]bool
+	claim chan struct{} // that was under way
+}
 
-// checkHeld compares what the store says runs here with what does.
+// checkHeld compares what the store says runs here with what does. What runs here only
+// was taken over while this node stood still: it is stopped, also if it says nothing
+// that the store could refuse, since it holds slots, and places in its plugin.
 func (r *Runtime) checkHeld(ctx context.Context, before *strays) {
+	running := r.dispatch.snapshot() // first: whatever is claimed after this is no concern
 	held, err := r.store.Held(ctx, r.cfg.Node)
 	if err != nil {
 		return // the next beat looks again
 	}
-	now := strays{}
+	ours := make(map[Fence]bool, len(held))
 	for _, h := range held {
-		r.dispatch.mu.Lock()
-		a := r.dispatch.running[h.Task]
-		r.dispatch.mu.Unlock()
-		switch {
-		case a != nil && a.token == h.Token:
-			if h.Cancelled {
-				r.told(Told{Task: h.Task, Token: h.Token, Force: h.Force, Reason: h.Reason})
-			}
-		case (*before)[h.Fence]:
-			r.giveBack(ctx, h.Fence)
-		default:
-			now[h.Fence] = true
+		ours[h.Fence] = true
+		if h.Cancelled {
+			r.told(Told{Task: h.Task, Token: h.Token, Force: h.Force, Reason: h.Reason})
+		}
+	}
+	for _, a := range running {
+		if !ours[a.fence()] {
+			a.stop(errFenced, graceCancel)
+		}
+	}
+	now := strays{seen: map[Fence]bool{}}
+	r.dispatch.mu.Lock()
+	now.claim = r.dispatch.claim
+	for _, h := range held {
+		if a := r.dispatch.running[h.Task]; a == nil || a.token != h.Token {
+			now.seen[h.Fence] = true
+		}
+	}
+	r.dispatch.mu.Unlock()
+	if now.claim != nil && now.claim == before.claim {
+		return // nothing is known yet that was not
+	}
+	for f := range now.seen {
+		if before.seen[f] {
+			delete(now.seen, f)
+			r.giveBack(ctx, f)
 		}
 	}
 	*before = now

@@ -41,7 +41,11 @@ func open(t *testing.T, path string, cfg runtime.Config, handlers ...sdk.Registr
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Store = s
+	if slow, ok := cfg.Store.(*slowStore); ok {
+		slow.Store = s
+	} else {
+		cfg.Store = s
+	}
 	if cfg.Retry.Backoff == 0 {
 		cfg.Retry.Backoff = time.Millisecond
 	}
