@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"embed"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -45,11 +47,7 @@ func (s *Store) migrateOne(ctx context.Context, m Migrations) error {
 	var options []goose.ProviderOption
 	if s.dialect == postgres {
 		kind = goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker()
-		if err != nil {
-			return err
-		}
-		options = append(options, goose.WithSessionLocker(locker))
+		options = append(options, goose.WithSessionLocker(sessionLock{}))
 	}
 	versions, err := database.NewStore(kind, "schema_"+m.Name)
 	if err != nil {
@@ -75,6 +73,40 @@ func (s *Store) migrateOne(ctx context.Context, m Migrations) error {
 		return fmt.Errorf("the database has schema version %d, this program knows up to %d: use the newer program that made it", have, newest)
 	}
 	_, err = p.Up(ctx)
+	return err
+}
+
+// sessionLock is the lock of goose's name, so that other programs keep it too. It is
+// asked for often: goose's own asks every 5 s, and each start takes it several times, so
+// nodes that are started together would be gone for longer than a dead one may be.
+type sessionLock struct{}
+
+const (
+	askEvery = 50 * time.Millisecond
+	askFor   = 5 * time.Minute
+)
+
+// SessionLock implements lock.SessionLocker.
+func (sessionLock) SessionLock(ctx context.Context, c *sql.Conn) error {
+	for end := time.Now().Add(askFor); ; {
+		var got bool
+		if err := c.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, lock.DefaultLockID).Scan(&got); err != nil || got {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("another program has been changing the schema for %v", askFor)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(askEvery):
+		}
+	}
+}
+
+// SessionUnlock implements lock.SessionLocker.
+func (sessionLock) SessionUnlock(ctx context.Context, c *sql.Conn) error {
+	_, err := c.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, lock.DefaultLockID)
 	return err
 }
 
