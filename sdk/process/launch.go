@@ -22,6 +22,8 @@ import (
 )
 
 func (p *Plugin) start(ctx context.Context) error {
+	forget := func() bool { return true }
+	defer func() { forget() }()
 	lines := func(level slog.Level) io.Writer { return &lineWriter{level: level, log: p.cfg.Log} }
 	p.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  handshake,
@@ -44,12 +46,13 @@ func (p *Plugin) start(ctx context.Context) error {
 				}
 			}
 			var err error
-			p.proc, err = newSupervised(&p.cfg, cmd.Env)
+			if p.proc, err = newSupervised(&p.cfg, cmd.Env); err == nil {
+				// From now on: it may hang in its handshake, and nobody waits for it.
+				forget = context.AfterFunc(ctx, p.kill)
+			}
 			return p.proc, err
 		},
 	})
-	stop := context.AfterFunc(ctx, func() { p.kill() })
-	defer stop()
 	proto, err := p.client.Client()
 	if err != nil {
 		return p.startError(err)

@@ -100,6 +100,9 @@ func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 	if err := private(cfg.RunDir); err != nil {
 		return nil, fmt.Errorf("make the directory for sockets: %w", err)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	p := &Plugin{cfg: cfg, digest: digest}
 	p.sender.wait, p.sender.stuck = cfg.ReadTimeout, p.deaf
 	p.session = wire.NewSession(p.sender.send)
@@ -263,7 +266,7 @@ func (p *Plugin) deaf() {
 }
 
 func (p *Plugin) kill() {
-	if p.proc != nil && p.proc.pipe != nil {
+	if p.proc != nil {
 		_ = p.proc.Kill(context.Background())
 	}
 }
@@ -320,7 +323,7 @@ const farewell = 3 * time.Second
 // end closes the supervisor's pipe and waits for everything.
 func (p *Plugin) end() {
 	if p.proc != nil && p.proc.pipe != nil {
-		_ = p.proc.pipe.Close()
+		p.proc.closePipe()
 		<-p.proc.done
 	}
 	p.session.Fail(sdk.Errorf(sdk.CodePluginCrashed, "the plugin was closed"))

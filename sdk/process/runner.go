@@ -20,8 +20,11 @@ type supervised struct {
 	cmd    *exec.Cmd
 	stdout io.ReadCloser
 	stderr io.ReadCloser
+	tail   *tail // the last lines of stderr
+
+	mu     sync.Mutex
 	pipe   *os.File // to the supervisor; closing it ends the plugin
-	tail   *tail    // the last lines of stderr
+	killed bool     // before there was a pipe
 
 	once sync.Once
 	err  error
@@ -70,7 +73,12 @@ func (s *supervised) Start(context.Context) error {
 		_ = w.Close()
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.pipe = w
+	if s.killed {
+		_, _ = w.Write([]byte{controlKill})
+	}
 	return nil
 }
 
@@ -79,16 +87,32 @@ func (s *supervised) Wait(context.Context) error {
 	s.once.Do(func() {
 		s.err = s.cmd.Wait()
 		close(s.done)
-		_ = s.pipe.Close()
+		s.closePipe()
 	})
 	<-s.done
 	return nil // how it ended is told by status, not by go-plugin's log
 }
 
-// Kill implements runner.Runner: everything ends at once.
+// Kill implements runner.Runner: everything ends at once, also what is only about to
+// start.
 func (s *supervised) Kill(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pipe == nil {
+		s.killed = true
+		return nil
+	}
 	_, _ = s.pipe.Write([]byte{controlKill})
 	return nil
+}
+
+// closePipe ends the plugin, if there is one.
+func (s *supervised) closePipe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pipe != nil {
+		_ = s.pipe.Close()
+	}
 }
 
 // Diagnose implements runner.Runner.
