@@ -53,7 +53,7 @@ func lives(b *bed, s *store.Store, first, n int) error {
 	if _, err := s.Submit(b.ctx, tasks); err != nil {
 		return err
 	}
-	claimed, err := s.Claim(b.ctx, runtime.ClaimRequest{Node: "n", Now: sdk.Now(), Lanes: []runtime.Lane{{Queue: runtime.DefaultQueue, Limit: n,
+	claimed, err := s.Claim(b.ctx, runtime.ClaimRequest{Node: "n", Lanes: []runtime.Lane{{Queue: runtime.DefaultQueue, Limit: n,
 		Kinds: []runtime.KindSlots{{Kind: "demo.echo", Limit: n, Plugin: "demo", PluginVersion: "1"}}}}})
 	if err != nil {
 		return err

@@ -15,7 +15,6 @@ type Offer interface {
 // ClaimRequest asks for tasks to run on Node.
 type ClaimRequest struct {
 	Node  string
-	Now   sdk.Time
 	Lanes []Lane
 
 	// Plugins is how many tasks each plugin can take, over the request as a

@@ -169,7 +169,7 @@ func (r *Runtime) retryClaim(ctx context.Context) {
 // claimRequest names the free slots.
 func (r *Runtime) claimRequest() ClaimRequest {
 	d := &r.dispatch
-	req := ClaimRequest{Node: r.cfg.Node, Now: sdk.Now()}
+	req := ClaimRequest{Node: r.cfg.Node}
 	ready := r.registry.ready()
 
 	d.mu.Lock()

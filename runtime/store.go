@@ -197,7 +197,8 @@ type AppendRequest struct {
 //	cancelled   with Reason; event task.cancelled{reason}
 //	retrying    with Error and RunAt; event task.retrying{error, run_at}, and
 //	            where RunAt is not after Now the task is queued in the same step,
-//	            at the place in its queue that it had
+//	            at the place in its queue that it had. What lies between the two
+//	            counts from when it is written
 //	queued      given back: the attempt does not count, event task.queued{reason}
 //
 // Where cancelling was asked for, retrying and queued become cancelled. End

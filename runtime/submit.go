@@ -158,7 +158,7 @@ func (r *Runtime) newTask(owner string, s *sdk.Submission, now sdk.Time) (NewTas
 			ID: newID("tsk_"), Kind: s.Kind, Queue: queue, State: sdk.StateQueued,
 			Priority: s.Priority, Payload: payload, Life: 1,
 			MaxAttempts: cmp.Or(s.MaxAttempts, info.MaxAttempts, r.cfg.Retry.MaxAttempts),
-			Timeout:     sdk.Duration(cmp.Or(s.Timeout.Std(), info.Timeout.Std(), r.cfg.Retry.Timeout)),
+			Timeout:     sdk.Duration(max(time.Millisecond, cmp.Or(s.Timeout.Std(), info.Timeout.Std(), r.cfg.Retry.Timeout).Truncate(time.Millisecond))),
 			CreatedAt:   now, RunAt: now, Labels: s.Labels, Owner: owner, Version: 1,
 			Deadline: s.Deadline, ConcurrencyKey: s.ConcurrencyKey,
 		},

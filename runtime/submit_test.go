@@ -83,6 +83,16 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
+// A timeout is kept in milliseconds, and the answer to a submit is the task as it is kept.
+func TestTimeoutIsRounded(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo)
+	k := e.submit(sdk.Submission{Kind: "t.echo", Timeout: sdk.Duration(1500500 * time.Nanosecond)})
+	kept, err := e.Task(t.Context(), k.ID)
+	if err != nil || k.Timeout != kept.Timeout || k.Timeout.Std() != time.Millisecond {
+		t.Errorf("%s, and later %s (%v)", k.Timeout, kept.Timeout, err)
+	}
+}
+
 // A client that never saw the answer asks again with the same body, however late:
 // what the body says of the past must not hide the task that there is.
 func TestIdempotencyKeyAfterItsDeadline(t *testing.T) {

@@ -118,7 +118,7 @@ func AsError(err error) *Error {
 	}
 	var a *retryAfter
 	if errors.As(err, &a) {
-		e.After = a.delay
+		e.After = max(a.delay, time.Millisecond) // 0 would be the kind's backoff
 	}
 	return e
 }
@@ -145,7 +145,7 @@ type permanent struct{ error }
 func (p *permanent) Unwrap() error { return p.error }
 
 // RetryAfter wraps a handler's error: the next attempt starts after delay, not
-// after the kind's backoff. It does not make an error retryable that is not, and the
+// after the kind's backoff; 0 is at once. It does not make an error retryable that is not, and the
 // attempt counts towards max_attempts.
 func RetryAfter(err error, delay time.Duration) error {
 	if err == nil {

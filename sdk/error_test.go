@@ -18,6 +18,7 @@ func TestAsError(t *testing.T) {
 	}{
 		{"plain", plain, Error{Code: CodeHandlerError, Message: "boom", Retryable: true}},
 		{"permanent", Permanent(plain), Error{Code: CodeHandlerError, Message: "boom"}},
+		{"at once", RetryAfter(plain, 0), Error{Code: CodeHandlerError, Message: "boom", Retryable: true, After: time.Millisecond}},
 		{"later", RetryAfter(plain, time.Minute), Error{Code: CodeHandlerError, Message: "boom", Retryable: true, After: time.Minute}},
 		{"coded", fmt.Errorf("call: %w", coded), Error{Code: CodeUnavailable, Message: "server down", Retryable: true}},
 		{"coded, permanent", Permanent(coded), Error{Code: CodeUnavailable, Message: "server down"}},

@@ -68,7 +68,7 @@ func (t *tick) holdOne(n *newcomer, states map[string]sdk.State) (edges [][]any,
 		switch s, ok := states[id]; {
 		case !ok || id == k.ID:
 			n.new = false
-			n.out.Err = sdk.Invalid("after", "there is no task %.80q", id)
+			n.out.Err = noneBefore(id)
 			if _, err := t.exec(`DELETE FROM tasks WHERE id = $1`, k.ID); err != nil {
 				return nil, err
 			}
@@ -87,6 +87,9 @@ func (t *tick) holdOne(n *newcomer, states map[string]sdk.State) (edges [][]any,
 		_, err = t.exec(`UPDATE tasks SET state = 'failed', ready = 0, error = $1, finished_at = $2 WHERE id = $3`, fault, int64(k.FinishedAt), k.ID)
 		return nil, err
 	}
+	if n.stillborn {
+		return nil, errAgain // another node has opened a new life of what it comes after
+	}
 	if len(open) == 0 {
 		return nil, nil
 	}
@@ -103,3 +106,5 @@ func (t *tick) holdOne(n *newcomer, states map[string]sdk.State) (edges [][]any,
 	}
 	return edges, nil
 }
+
+func noneBefore(id string) *sdk.Error { return sdk.Invalid("after", "there is no task %.80q", id) }

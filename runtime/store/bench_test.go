@@ -36,7 +36,7 @@ func benchLives(b *testing.B, n int) {
 		if _, err := s.Submit(ctx, tasks); err != nil {
 			b.Fatal(err)
 		}
-		claimed, err := s.Claim(ctx, runtime.ClaimRequest{Node: "n", Now: sdk.Now(), Lanes: []runtime.Lane{{Queue: "default", Limit: n,
+		claimed, err := s.Claim(ctx, runtime.ClaimRequest{Node: "n", Lanes: []runtime.Lane{{Queue: "default", Limit: n,
 			Kinds: []runtime.KindSlots{{Kind: "demo.echo", Limit: n, Plugin: "demo", PluginVersion: "1"}}}}})
 		if err != nil || len(claimed) != n {
 			b.Fatal(len(claimed), err)

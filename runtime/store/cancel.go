@@ -65,7 +65,7 @@ func (t *tick) tryCancel(q runtime.CancelRequest, out *runtime.Cancelled) error 
 	task := &out.Task
 	found, waits := false, 0
 	now := max(q.Now, 1)
-	err := t.query(`UPDATE tasks SET state = 'cancelled', ready = 0, finished_at = $1, reason = $2, event_seq = event_seq + 1, version = version + 1
+	err := t.query(`UPDATE tasks SET state = 'cancelled', ready = 0, held = 0, finished_at = $1, reason = $2, event_seq = event_seq + 1, version = version + 1
 		WHERE id = $3 AND state IN ('scheduled', 'queued', 'retrying', 'waiting') RETURNING `+taskColumns+`, event_seq, node, token, dependents, waits`,
 		func(r Row) error {
 			found = true

@@ -77,7 +77,7 @@ func (t *tick) claim(a *claimArg) error {
 			others = append(others, []any{c.id, c.by.Plugin, c.by.PluginVersion})
 		}
 	}
-	now := max(a.req.Now, 1)
+	now := max(t.now, 1)
 	a.out = make([]runtime.Claimed, 0, len(chosen))
 	seqs := make(map[string]int64, len(chosen))
 	if err := t.begin(a, inserts, seqs, now); err != nil {

@@ -401,7 +401,7 @@ func TestTasksInOrder(t *testing.T) {
 	if out, err := s.Submit(t.Context(), tasks); err != nil || out[0].Err != nil {
 		t.Fatal(out, err)
 	}
-	got, err := s.Claim(t.Context(), runtime.ClaimRequest{Node: "n", Now: 1, Lanes: []runtime.Lane{{Queue: "default", Limit: 2, Kinds: []runtime.KindSlots{{Kind: "a.b", Limit: 2, Plugin: "p"}}}}})
+	got, err := s.Claim(t.Context(), runtime.ClaimRequest{Node: "n", Lanes: []runtime.Lane{{Queue: "default", Limit: 2, Kinds: []runtime.KindSlots{{Kind: "a.b", Limit: 2, Plugin: "p"}}}}})
 	if err != nil || len(got) != 2 {
 		t.Fatal(got, err)
 	}

@@ -99,6 +99,11 @@ func (t *tick) wave(all []*attemptWrite) error {
 			plain = append(plain, []any{w.Task, w.Token, string(w.Result), len(w.Events), bytes})
 			continue
 		}
+		// A delay counts from the event that tells of it: the end may have waited to be
+		// written, for its turn or for space on a disk.
+		if w.State == sdk.StateRetrying && w.RunAt >= w.Now && w.Now > 0 {
+			w.RunAt += max(0, t.now-w.Now)
+		}
 		row, err := t.attemptRow(w, bytes)
 		if err != nil {
 			return err

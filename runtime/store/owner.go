@@ -38,6 +38,10 @@ func (t *tick) owner(n *newcomer) error {
 			return nil
 		}
 	}
+	if n.unmet != "" {
+		n.out.Err = noneBefore(n.unmet)
+		return nil
+	}
 	if n.Unique != "" {
 		err := t.query(`SELECT `+taskColumns+`, body_hash FROM tasks WHERE unique_key = $1 AND unique_key IS NOT NULL AND finished_at = 0`, scan, n.Unique)
 		if err != nil {

@@ -116,7 +116,7 @@ func (t *tick) recover(a *recoverArg) error {
 		if !dead(node) {
 			return nil
 		}
-		w.Now, w.RunAt = a.req.Now, t.now
+		w.Now, w.RunAt = t.now, t.now
 		w.State = sdk.StateRetrying
 		if attempt >= most {
 			w.State = sdk.StateFailed

@@ -120,16 +120,18 @@ func (s *Store) QueueCounts(ctx context.Context) (map[string]runtime.QueueCount,
 // tasks that leave the queue meanwhile only make more. A queue that was found full, or
 // is dear to count, is not counted again for a while, the longer the longer it took, so
 // that a writer with a deep queue does not spend its time on counts; meanwhile it may be
-// called full although some have left. A cap is therefore never
-// exceeded by one runtime; several together may exceed it by what they admit at the
-// same moment.
+// called full although some have left. Room is forgotten after a while too: other nodes
+// take it, and what is retried by hand. So a cap is exceeded by no more than what these
+// do at the same moment.
 type depth struct {
-	room int       // submits that need no new count
-	next time.Time // no new count before
+	room  int       // submits that need no new count
+	until time.Time // so long
+	next  time.Time // no new count before
 }
 
 const (
 	recount      = 5 * time.Millisecond
+	roomFor      = 50 * time.Millisecond
 	deep         = 10_000 // caps beyond it are dear to count
 	recountShare = 20     // of the time, one part may go into counting
 )
@@ -154,8 +156,11 @@ func (t *tick) admit(queue string, pending map[string]int) (bool, error) {
 		d = &depth{}
 		t.depths[queue] = d
 	}
+	begin := time.Now()
+	if d.room > 0 && begin.After(d.until) && !begin.Before(d.next) {
+		d.room = 0
+	}
 	if d.room == 0 {
-		begin := time.Now()
 		if begin.Before(d.next) {
 			return false, nil
 		}
@@ -183,6 +188,7 @@ func (t *tick) admit(queue string, pending map[string]int) (bool, error) {
 		if d.room = max(0, limit-n); d.room == 0 || limit > deep {
 			d.next = time.Now().Add(max(recount, recountShare*took))
 		}
+		d.until = time.Now().Add(max(roomFor, recountShare*took))
 		if d.room == 0 {
 			return false, nil
 		}

@@ -47,7 +47,7 @@ func TestLimitsOverNodes(t *testing.T) {
 	var wg sync.WaitGroup
 	for n, s := range stores {
 		wg.Go(func() {
-			req := runtime.ClaimRequest{Node: fmt.Sprint("n", n), Now: start}
+			req := runtime.ClaimRequest{Node: fmt.Sprint("n", n)}
 			for _, queue := range []string{"default", "rated"} {
 				req.Lanes = append(req.Lanes, runtime.Lane{Queue: queue, Limit: 7, Kinds: []runtime.KindSlots{{Kind: "a.b", Limit: 50, Plugin: "p"}}})
 			}

@@ -32,58 +32,80 @@ type newcomer struct {
 	out             *runtime.Submitted
 	twins           []*newcomer // later ones of the set with the same key or mark
 	new             bool
-	full            bool // its queue takes no more
-	deferred        bool // its insert waits for claims
-	begun           bool // a claim has inserted it
+	full            bool   // its queue takes no more
+	double          bool   // somebody has its key, or its unique
+	unmet           string // the task that it comes after and that is not there
+	stillborn       bool   // one that it comes after has failed, or was cancelled
+	deferred        bool   // its insert waits for claims
+	begun           bool   // a claim has inserted it
 }
 
-// submit inserts a set of tasks. Doubles inside the set answer with its first
-// one; doubles of earlier tasks are found by what the database did not insert.
+// submit inserts a set of tasks.
 func (t *tick) submit(args []*submitArg) error {
 	var all []*newcomer
-	keys, marks := map[[2]string]*newcomer{}, map[string]*newcomer{}
 	for _, a := range args {
 		for i := range a.in {
 			a.out[i] = runtime.Submitted{}
-			n := &newcomer{NewTask: a.in[i], out: &a.out[i]}
-			first := (*newcomer)(nil)
-			if n.IdempotencyKey != "" {
-				k := [2]string{n.Task.Owner, n.IdempotencyKey}
-				if first = keys[k]; first == nil {
-					keys[k] = n
-				}
-			}
-			if n.Delivery != "" && first == nil {
-				if first = marks[n.Delivery]; first == nil {
-					marks[n.Delivery] = n
-				}
-			}
-			if first != nil {
-				first.twins = append(first.twins, n)
-				continue
-			}
-			all = append(all, n)
+			all = append(all, &newcomer{NewTask: a.in[i], out: &a.out[i]})
 		}
 	}
-	if err := t.mark(marks); err != nil {
-		return err
-	}
-	if err := t.insert(all); err != nil {
-		return err
-	}
-	if err := t.owners(all); err != nil {
-		return err
-	}
-	for _, n := range all {
-		for _, twin := range n.twins {
-			*twin.out = *n.out
-			twin.out.Duplicate = true
-			if n.out.Err == nil && twin.IdempotencyKey != "" && twin.BodyHash != n.BodyHash {
-				*twin.out = runtime.Submitted{Err: runtime.KeyConflict(twin.IdempotencyKey)}
-			}
+	for len(all) > 0 {
+		var err error
+		if all, err = t.submitOnce(all); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// submitOnce inserts what has a key or mark of its own. Doubles inside the set answer with
+// its first one; doubles of earlier tasks are found by what the database did not insert.
+// What is left has another body than the first with its key, which did not get the key.
+func (t *tick) submitOnce(set []*newcomer) (left []*newcomer, err error) {
+	var all []*newcomer
+	keys, marks := map[[2]string]*newcomer{}, map[string]*newcomer{}
+	for _, n := range set {
+		first := (*newcomer)(nil)
+		if n.IdempotencyKey != "" {
+			k := [2]string{n.Task.Owner, n.IdempotencyKey}
+			if first = keys[k]; first == nil {
+				keys[k] = n
+			}
+		}
+		if n.Delivery != "" && first == nil {
+			if first = marks[n.Delivery]; first == nil {
+				marks[n.Delivery] = n
+			}
+		}
+		if first != nil {
+			first.twins = append(first.twins, n)
+			continue
+		}
+		all = append(all, n)
+	}
+	if err := t.mark(marks); err != nil {
+		return nil, err
+	}
+	if err := t.insert(all); err != nil {
+		return nil, err
+	}
+	if err := t.owners(all); err != nil {
+		return nil, err
+	}
+	for _, n := range all {
+		for _, twin := range n.twins {
+			switch same := twin.IdempotencyKey == "" || twin.BodyHash == n.BodyHash; {
+			case same:
+				*twin.out = *n.out
+				twin.out.Duplicate = true
+			case n.out.Err == nil:
+				twin.out.Err = runtime.KeyConflict(twin.IdempotencyKey)
+			default:
+				left = append(left, twin)
+			}
+		}
+	}
+	return left, nil
 }
 
 // mark writes delivery marks and answers those that were there already.
@@ -127,8 +149,8 @@ const (
 	plainNames = `id, kind, queue, state, priority, payload, max_attempts, created_at, run_at, deadline, timeout_ms,
 		parent, schedule, labels, owner, idempotency_key, body_hash, hops, traceparent, ready`
 	// Few tasks have these, and each parameter costs every other task time.
-	rareColumns = plainColumns + `, unique_key TEXT, concurrency_key TEXT, key_shared INTEGER, held_keys TEXT, ends_by BIGINT`
-	rareNames   = plainNames + `, unique_key, concurrency_key, key_shared, held_keys, ends_by`
+	rareColumns = plainColumns + `, unique_key TEXT, concurrency_key TEXT, key_shared INTEGER, held_keys TEXT, ends_by BIGINT, finished_at BIGINT`
+	rareNames   = plainNames + `, unique_key, concurrency_key, key_shared, held_keys, ends_by, finished_at`
 )
 
 func (n *newcomer) rare() bool {
@@ -140,8 +162,12 @@ func (t *tick) insert(all []*newcomer) error {
 	var later []*newcomer
 	byID := make(map[string]*newcomer, len(all))
 	pending := map[string]int{} // of queues with a cap: not inserted yet
+	if err := t.doubles(all); err != nil {
+		return err
+	}
+	first := map[string]bool{} // whose unique it is
 	for _, n := range all {
-		if n.out.Duplicate {
+		if n.out.Duplicate || n.double || n.unmet != "" || first[n.Unique] {
 			continue
 		}
 		// What the bus delivers has been promised already, and is marked as done.
@@ -154,6 +180,7 @@ func (t *tick) insert(all []*newcomer) error {
 				continue
 			}
 		}
+		first[n.Unique] = n.Unique != "" && !n.stillborn
 		if n.deferred = t.claims && n.simple(); n.deferred {
 			n.new = true
 			later = append(later, n)
@@ -258,7 +285,11 @@ func (n *newcomer) row() ([]any, error) {
 	if n.Expires != 0 && (endsBy == 0 || n.Expires < endsBy) {
 		endsBy = n.Expires
 	}
-	return append(row, unique, k.ConcurrencyKey, shared, n.HeldKeys, int64(endsBy)), nil
+	over := sdk.Time(0) // hold says why
+	if n.stillborn {
+		over = max(k.CreatedAt, 1)
+	}
+	return append(row, unique, k.ConcurrencyKey, shared, n.HeldKeys, int64(endsBy), int64(over)), nil
 }
 
 func (n *newcomer) labels() (string, error) {

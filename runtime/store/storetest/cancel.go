@@ -65,7 +65,7 @@ func testRecover(t *testing.T, open Open) {
 		n := f.newTask("a.b")
 		n.Task.MaxAttempts = most
 		f.submit(n)
-		out, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: node, Now: sdk.Now(), Lanes: []runtime.Lane{lane("default", 1, "a.b")}})
+		out, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: node, Lanes: []runtime.Lane{lane("default", 1, "a.b")}})
 		if err != nil || len(out) != 1 {
 			t.Fatal(out, err)
 		}
@@ -153,7 +153,7 @@ func testConcurrent(t *testing.T, open Open) {
 					t.Error(out, err)
 					return
 				}
-				claimed, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: "n", Now: now, Lanes: []runtime.Lane{lane("default", 1, kind)}})
+				claimed, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: "n", Lanes: []runtime.Lane{lane("default", 1, kind)}})
 				if err != nil || len(claimed) != 1 {
 					t.Error(claimed, err)
 					return

@@ -145,7 +145,7 @@ func testKeyRace(t *testing.T, open Open) {
 	for node := range 6 {
 		wg.Go(func() {
 			for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
-				out, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: fmt.Sprint("n", node), Now: sdk.Now(), Lanes: []runtime.Lane{lane("default", 5, "a.b")}})
+				out, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: fmt.Sprint("n", node), Lanes: []runtime.Lane{lane("default", 5, "a.b")}})
 				if err != nil {
 					t.Error(err)
 					return
@@ -215,8 +215,14 @@ func testRates(t *testing.T, open Open) {
 	}
 	claim := func(want int, when string) {
 		t.Helper()
-		if got := f.claim(20, "a.b"); len(got) != want {
+		got := f.claim(20, "a.b")
+		if len(got) != want {
 			t.Fatalf("%s: %d start, want %d", when, len(got), want)
+		}
+		for _, k := range got { // the rate holds for the times that clients see
+			if k.Task.StartedAt != c.now() {
+				t.Errorf("%s: started at %s, counted at %s", when, k.Task.StartedAt, c.now())
+			}
 		}
 	}
 	claim(3, "at first")
@@ -254,7 +260,7 @@ func testRateOfTheResumed(t *testing.T, open Open) {
 	child := f.newTask("a.child")
 	child.Task.Queue = "other"
 	f.mustOperate(parent, f.run("child", 1, child))
-	got, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: "n1", Now: c.now(), Lanes: []runtime.Lane{lane("other", 1, "a.child")}})
+	got, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: "n1", Lanes: []runtime.Lane{lane("other", 1, "a.child")}})
 	if err != nil || len(got) != 1 {
 		t.Fatal(got, err)
 	}

@@ -147,7 +147,7 @@ func (m *model) append(rt *rapid.T) {
 }
 
 func (m *model) finish(rt *rapid.T) {
-	_, k := m.pickHeld(rt)
+	id, k := m.pickHeld(rt)
 	state := rapid.SampledFrom([]sdk.State{sdk.StateCompleted, sdk.StateFailed, sdk.StateCancelled, sdk.StateRetrying, sdk.StateQueued}).Draw(rt, "state")
 	req := end(k.claim, state)
 	req.RunAt = m.now.Add(time.Duration(rapid.IntRange(-1, 1).Draw(rt, "delay")) * time.Hour)
@@ -162,7 +162,10 @@ func (m *model) finish(rt *rapid.T) {
 	case state == sdk.StateRetrying && req.RunAt <= sdk.Now():
 		k.state, k.events = sdk.StateQueued, append(k.events, sdk.EventRetrying, sdk.EventQueued)
 	case state == sdk.StateRetrying:
-		k.state, k.runAt, k.events = state, req.RunAt, append(k.events, sdk.EventRetrying)
+		k.state, k.runAt, k.events = state, m.f.task(id).RunAt, append(k.events, sdk.EventRetrying)
+		if k.runAt < req.RunAt {
+			rt.Fatalf("tried again at %s, which is before %s", k.runAt, req.RunAt)
+		}
 	case state == sdk.StateQueued:
 		k.attempt--
 		k.state, k.events = state, append(k.events, sdk.EventQueued)

@@ -24,7 +24,7 @@ type offer struct {
 
 // offer offers n slots to the transactions that follow.
 func (f *fixture) offer(n int, kinds ...string) *offer {
-	o := &offer{free: n > 0, req: runtime.ClaimRequest{Node: "n1", Now: sdk.Now(), Lanes: []runtime.Lane{lane("default", n, kinds...)}}}
+	o := &offer{free: n > 0, req: runtime.ClaimRequest{Node: "n1", Lanes: []runtime.Lane{lane("default", n, kinds...)}}}
 	f.Store.Offer(o)
 	return o
 }

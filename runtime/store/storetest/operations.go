@@ -124,7 +124,7 @@ func testWaiting(t *testing.T, open Open) {
 	if err := f.signal(c.Task.ID, "y", `null`); err != nil {
 		t.Fatal(err)
 	}
-	other, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: "n2", Now: sdk.Now(), Lanes: []runtime.Lane{lane("default", 5, "a.b")}})
+	other, err := f.Store.Claim(t.Context(), runtime.ClaimRequest{Node: "n2", Lanes: []runtime.Lane{lane("default", 5, "a.b")}})
 	if err != nil || len(other) != 0 {
 		t.Errorf("another node claimed %d, %v", len(other), err)
 	}
@@ -429,4 +429,25 @@ func testAfter(t *testing.T, open Open) {
 		t.Errorf("%+v", out[0].Task)
 	}
 	f.wantEvents(doomed.Task.ID, sdk.EventCreated, sdk.EventScheduled, sdk.EventFailed)
+}
+
+// testAfterCancelled: a task that was cancelled while it was held back is, in its next
+// life, a task like any other.
+func testAfterCancelled(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	a, n := f.submit(f.newTask("a.b"))[0].Task.ID, f.newTask("a.later")
+	n.After = []string{a}
+	f.submit(n)
+	f.cancel(n.Task.ID, false, "")
+	if res, err := f.Store.Retry(t.Context(), []string{n.Task.ID}); err != nil || res[0].Err != nil {
+		t.Fatal(res, err)
+	}
+	failed := end(f.claimOne("a.later"), sdk.StateRetrying)
+	failed.RunAt = sdk.Now().Add(time.Minute)
+	f.mustFinish(failed)
+	if due, _ := f.promote(f.wantState(n.Task.ID, sdk.StateRetrying).RunAt); due != 1 {
+		t.Error("it is never tried again")
+	}
+	f.mustFinish(end(f.claimOne("a.b"), sdk.StateFailed)) // which is not its concern any more
+	f.mustFinish(end(f.claimOne("a.later"), sdk.StateCompleted))
 }

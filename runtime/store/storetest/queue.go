@@ -96,7 +96,7 @@ func testLimits(t *testing.T, open Open) {
 		n.Task.Queue = "slow"
 		f.submit(n)
 	}
-	req := runtime.ClaimRequest{Node: "n1", Now: sdk.Now(), Plugins: map[string]int{"p": 5}, Lanes: []runtime.Lane{
+	req := runtime.ClaimRequest{Node: "n1", Plugins: map[string]int{"p": 5}, Lanes: []runtime.Lane{
 		{Queue: "default", Limit: 8, Kinds: []runtime.KindSlots{
 			{Kind: "a.a", Limit: 2, Plugin: "p"}, {Kind: "a.b", Limit: 100, Plugin: "p"}, {Kind: "x.x", Limit: 4, Plugin: "q"}}},
 		{Queue: "slow", Limit: 3, Kinds: []runtime.KindSlots{{Kind: "a.a", Limit: 2, Plugin: "p"}}},
@@ -141,8 +141,20 @@ func testIdempotency(t *testing.T, open Open) {
 		again[1].Err == nil || again[1].Err.Code != sdk.CodeConflict || again[2].Err != nil {
 		t.Errorf("later: %+v", again)
 	}
+	// What is wrong with one is not wrong with the next: its key is another's, or nobody's.
+	refused := keyed("o", "free", "h")
+	refused.After = []string{"tsk_none"}
+	mixed := f.submit(keyed("o", "k", "other"), keyed("o", "k", "h"), refused, refused, keyed("o", "free", "other"), keyed("o", "free", "third"))
+	if mixed[0].Err == nil || mixed[0].Err.Code != sdk.CodeConflict || mixed[1].Err != nil || mixed[1].Task.ID != first || !mixed[1].Duplicate {
+		t.Errorf("after one with another body: %+v", mixed[:2])
+	}
+	for i, want := range []string{sdk.CodeInvalid, sdk.CodeInvalid, "", sdk.CodeConflict} {
+		if err := mixed[i+2].Err; want == "" && (err != nil || mixed[i+2].Duplicate) || want != "" && (err == nil || err.Code != want) {
+			t.Errorf("after one that was refused, %d: %+v", i, mixed[i+2])
+		}
+	}
 	page, err := f.Store.Tasks(t.Context(), runtime.TaskFilter{Limit: 100})
-	if err != nil || len(page.Tasks) != 4 {
+	if err != nil || len(page.Tasks) != 5 {
 		t.Errorf("%d tasks, %v", len(page.Tasks), err)
 	}
 }

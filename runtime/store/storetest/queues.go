@@ -1,7 +1,10 @@
 package storetest
 
 import (
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -76,6 +79,67 @@ func testDepth(t *testing.T, open Open) {
 	c := f.claimOne("a.b")
 	f.mustFinish(end(c, sdk.StateQueued))
 	f.wantState(c.Task.ID, sdk.StateQueued)
+}
+
+// testDepthOfDoubles: who has a double takes no place, nor does who was cancelled while
+// something held it back.
+func testDepthOfDoubles(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	f.queues(runtime.QueueLimits{Name: "default", Depth: 3})
+	var replays []runtime.NewTask
+	for i := range 3 {
+		n := f.newTask("a.b")
+		n.IdempotencyKey, n.BodyHash = fmt.Sprint("k", i), "h"
+		replays = append(replays, n)
+	}
+	f.submit(replays...)
+	for _, c := range f.claim(3, "a.b") {
+		f.mustFinish(end(c, sdk.StateCompleted))
+	}
+	one := f.unique("a.b", "u")
+	set := append(slices.Clone(replays), one, f.unique("a.b", "u"), f.unique("a.b", "u"), f.newTask("a.b"))
+	for i, out := range f.submit(set...) {
+		if double := i != 3 && i != 6; out.Err != nil || out.Duplicate != double {
+			t.Errorf("%d: %+v", i, out)
+		}
+	}
+	for range 5 {
+		n := f.newTask("a.b")
+		n.After = []string{one.Task.ID}
+		if out := f.submit(n)[0]; out.Err != nil {
+			t.Fatal(out.Err)
+		}
+		f.cancel(n.Task.ID, false, "")
+	}
+	if counts, err := f.Store.QueueCounts(t.Context()); err != nil || counts["default"].Scheduled != 0 || counts["default"].Queued != 2 {
+		t.Errorf("%+v, %v", counts["default"], err)
+	}
+}
+
+// testDepthOfOthers: what others put into a queue takes the room that was counted before:
+// here what is retried by hand, elsewhere the submits of other nodes.
+func testDepthOfOthers(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	f.queues(runtime.QueueLimits{Name: "default", Depth: 10})
+	var failed []string
+	for range 10 {
+		failed = append(failed, f.submit(f.newTask("a.b"))[0].Task.ID)
+		f.mustFinish(end(f.claimOne("a.b"), sdk.StateFailed))
+	}
+	f.submit(f.newTask("a.b"))
+	if _, err := f.Store.Retry(t.Context(), failed); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		out := f.submit(f.newTask("x.x"))[0]
+		if out.Err != nil {
+			break
+		}
+		f.cancel(out.Task.ID, false, "") // it leaves no room either
+		if time.Now().After(end) {
+			t.Fatal("a full queue takes more for as long as nobody counts")
+		}
+	}
 }
 
 // testDepthOfDeliveries: an event that the bus took has been promised.

@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open) {
 		{"Life", testLife},
 		{"Scheduled", testScheduled},
 		{"RetryingAndBack", testRetrying},
+		{"BackoffOfTheLate", testBackoffOfTheLate},
 		{"GivenBack", testGivenBack},
 		{"Fence", testFence},
 		{"Caps", testCaps},
@@ -78,8 +79,10 @@ func Run(t *testing.T, open Open) {
 		{"Due", testDue},
 		{"ApprovalStates", testApprovalStates},
 		{"After", testAfter},
+		{"AfterCancelled", testAfterCancelled},
 		{"Unique", testUnique},
 		{"UniqueRace", testUniqueRace},
+		{"UniqueOfTheRefused", testUniqueOfTheRefused},
 		{"Expiry", testExpiry},
 		{"ExpiryOfTheWaiting", testExpiryOfTheWaiting},
 		{"ExpiryInSteps", testExpiryInSteps},
@@ -95,6 +98,8 @@ func Run(t *testing.T, open Open) {
 		{"KeyRates", testKeyRates},
 		{"Pause", testPause},
 		{"Depth", testDepth},
+		{"DepthOfDoubles", testDepthOfDoubles},
+		{"DepthOfOthers", testDepthOfOthers},
 		{"DepthOfDeliveries", testDepthOfDeliveries},
 		{"QueueCounts", testQueueCounts},
 		{"Counts", testCounts},
@@ -150,7 +155,7 @@ func lane(queue string, limit int, kinds ...string) runtime.Lane {
 
 func (f *fixture) claim(limit int, kinds ...string) []runtime.Claimed {
 	f.Helper()
-	out, err := f.Store.Claim(f.Context(), runtime.ClaimRequest{Node: "n1", Now: sdk.Now(), Lanes: []runtime.Lane{lane("default", limit, kinds...)}})
+	out, err := f.Store.Claim(f.Context(), runtime.ClaimRequest{Node: "n1", Lanes: []runtime.Lane{lane("default", limit, kinds...)}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -104,3 +104,42 @@ func testUniqueRace(t *testing.T, open Open) {
 		f.mustFinish(end(f.claimOne("a.b"), sdk.StateCompleted))
 	}
 }
+
+// testUniqueOfTheRefused: a submission that makes no living task does not take its unique
+// from the others of its set, nor keep them from being answered.
+func testUniqueOfTheRefused(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	failed := f.submit(f.newTask("a.b"))[0].Task.ID
+	f.mustFinish(end(f.claimOne("a.b"), sdk.StateFailed))
+	used := f.newTask("x.x")
+	used.IdempotencyKey, used.BodyHash = "k", "h"
+	f.submit(used)
+
+	unmet, born, conflict := f.unique("x.x", "unmet"), f.unique("x.x", "born"), f.unique("x.x", "conflict")
+	unmet.After, born.After = []string{"tsk_none"}, []string{failed}
+	conflict.IdempotencyKey, conflict.BodyHash = "k", "other"
+	out := f.submit(unmet, f.unique("x.x", "unmet"), born, f.unique("x.x", "born"), f.unique("x.x", "born"), conflict, f.unique("x.x", "conflict"))
+	if err := out[0].Err; err == nil || err.Code != sdk.CodeInvalid {
+		t.Errorf("after an unknown task: %v", err)
+	}
+	if k := f.wantState(out[2].Task.ID, sdk.StateFailed); k.Error == nil || k.Error.Code != sdk.CodeDependencyFailed {
+		t.Errorf("after a failed task: %+v", k)
+	}
+	if err := out[5].Err; err == nil || err.Code != sdk.CodeConflict {
+		t.Errorf("with the key of another: %v", err)
+	}
+	for _, i := range []int{1, 3, 6} {
+		if out[i].Err != nil || out[i].Duplicate || out[i].Task.State != sdk.StateQueued {
+			t.Errorf("%d: %+v", i, out[i])
+		}
+	}
+	if out[4].Err != nil || !out[4].Duplicate || out[4].Task.ID != out[3].Task.ID {
+		t.Errorf("while one lives: %+v", out[4])
+	}
+	// The key answers before what the task would come after is looked at.
+	again := f.unique("x.x", "u")
+	again.IdempotencyKey, again.BodyHash, again.After = "k", "h", []string{"tsk_none"}
+	if out := f.submit(again); out[0].Err != nil || out[0].Task.ID != used.Task.ID {
+		t.Errorf("%+v", out[0])
+	}
+}
