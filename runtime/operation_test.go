@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -389,7 +390,9 @@ func TestApproval(t *testing.T) {
 }
 
 // TestWaitingStopsTheTimeout: only the time in which it works counts.
-func TestWaitingStopsTheTimeout(t *testing.T) {
+func TestWaitingStopsTheTimeout(t *testing.T) { synctest.Test(t, testWaitingStopsTheTimeout) }
+
+func testWaitingStopsTheTimeout(t *testing.T) {
 	slow := handler("t.slow", func(ctx context.Context, task *sdk.Task, h sdk.Host) (json.RawMessage, error) {
 		if _, err := sdk.Await(ctx, h, "never", 200*time.Millisecond); sdk.CodeOf(err) != sdk.CodeTimeout {
 			return nil, fmt.Errorf("awaited: %w", err)

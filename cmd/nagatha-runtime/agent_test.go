@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -75,42 +77,62 @@ func (d *daemon) chat(session, message string) map[string]any {
 	return result
 }
 
-// used is what plugin usage has counted, once that is want calls.
+// used is what plugin usage has counted, once it has recorded want calls.
 func (d *daemon) used(want int) map[string]any {
 	d.Helper()
-	var total map[string]any
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		m := d.await(d.submit(`{"kind":"usage.report","payload":{"group_by":"model"}}`))
-		result, _ := m["result"].(map[string]any)
-		if total, _ = result["total"].(map[string]any); total["requests"] == float64(want) {
-			return total
+	recorded := 0
+	d.hear(`{"topics":["kind.usage.record"],"from":"start","types":["task.completed"]}`, func(map[string]any) bool {
+		recorded++
+		return recorded == want
+	})
+	m := d.await(d.submit(`{"kind":"usage.report","payload":{"group_by":"model"}}`))
+	result, _ := m["result"].(map[string]any)
+	total, _ := result["total"].(map[string]any)
+	if total["requests"] != float64(want) {
+		d.Errorf("usage: %v, want %d requests", total, want)
+	}
+	return total
+}
+
+// hear waits for an event of a subscription that is as wanted, or for any, and returns its
+// data.
+func (d *daemon) hear(subscription string, want func(data map[string]any) bool) map[string]any {
+	d.Helper()
+	ctx, cancel := context.WithTimeout(d.Context(), 2*time.Minute)
+	defer cancel()
+	c, err := dial(ctx, d)
+	if err != nil {
+		d.Fatal(err)
+	}
+	defer func() { _ = c.ws.CloseNow() }()
+	if err := c.call(ctx, 1, "subscribe", subscription); err != nil {
+		d.Fatal(err)
+	}
+	for {
+		r, err := c.read(ctx)
+		if err == nil && r.Error != nil {
+			err = errors.New(r.Error.Message)
+		}
+		if err != nil {
+			d.Fatalf("%s: %v", subscription, err)
+		}
+		if e := r.Params.Event; r.Method == "event" && (want == nil || want(e.Data)) {
+			return e.Data
 		}
 	}
-	d.Errorf("usage: %v, want %d requests", total, want)
-	return total
 }
 
 // untilEvent waits for an event of a task, and returns its data.
 func (d *daemon) untilEvent(id, typ string, want func(data map[string]any) bool) map[string]any {
 	d.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		_, m := d.rest("GET", "/api/v1/tasks/"+id+"/events", "")
-		events, _ := m["events"].([]any)
-		for _, e := range events {
-			e := e.(map[string]any)
-			if data, _ := e["data"].(map[string]any); e["type"] == typ && (want == nil || want(data)) {
-				return data
-			}
-		}
-	}
-	d.Fatalf("%s: no %s", id, typ)
-	return nil
+	return d.hear(fmt.Sprintf(`{"task":%q,"types":[%q]}`, id, typ), want)
 }
 
-// approval returns the one that waits for a person.
+// approval returns the one that waits for a person. It asks again and again: a task that
+// waits already tells no event when it waits for one thing more.
 func (d *daemon) approval() map[string]any {
 	d.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		_, m := d.rest("GET", "/api/v1/approvals", "")
 		if list, _ := m["approvals"].([]any); len(list) == 1 {
 			return list[0].(map[string]any)

@@ -30,7 +30,10 @@ type reply struct {
 	ID     *int
 	Method string
 	Params struct {
-		Event struct{ Task, Type string }
+		Event struct {
+			Task, Type string
+			Data       map[string]any
+		}
 	}
 	Result struct {
 		Task struct{ ID string }
