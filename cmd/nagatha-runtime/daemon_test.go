@@ -157,9 +157,11 @@ func (d *daemon) start() {
 	d.ready()
 }
 
+// ready waits until it is ready, which takes as long as compiling its modules does: on a
+// busy machine minutes.
 func (d *daemon) ready() {
 	d.Helper()
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get("http://" + d.addr + "/readyz")
 		if err == nil {
 			_ = resp.Body.Close()
