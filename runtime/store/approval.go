@@ -102,8 +102,10 @@ func refuseDecision(q runtime.DecideRequest, a sdk.Approval, over bool) *sdk.Err
 	return nil
 }
 
+// expireApproval leaves that of an ended life alone: it was withdrawn before.
 func (t *tick) expireApproval(task string, life int, name string, occurrence int) error {
-	_, err := t.exec(`UPDATE approvals SET state = 'expired' WHERE task = $1 AND life = $2 AND name = $3 AND occurrence = $4 AND state = 'pending'`,
+	_, err := t.exec(`UPDATE approvals SET state = 'expired' WHERE task = $1 AND life = $2 AND name = $3 AND occurrence = $4 AND state = 'pending'
+		AND EXISTS (SELECT 1 FROM tasks WHERE id = $1 AND life = $2 AND finished_at = 0)`,
 		task, life, name, occurrence)
 	if err != nil {
 		return fmt.Errorf("expire an approval: %w", err)

@@ -74,7 +74,7 @@ func (t *tick) tryCancel(q runtime.CancelRequest, out *runtime.Cancelled) error 
 			if err := scanTask(r, task, &seq, &out.Node, &out.Token, &needed, &waits); err != nil {
 				return err
 			}
-			t.end(task, needed)
+			t.ended = append(t.ended, ended{*task, needed, q.Force})
 			data, err := json.Marshal(map[string]string{"reason": q.Reason})
 			if err != nil {
 				return err

@@ -28,6 +28,8 @@ func (t *tick) children(o *operator, ops []runtime.Operation, fresh []bool) (err
 		op := &ops[index[j]]
 		if s.Err == nil && s.Task.Kind != op.Target { // which it may not be allowed to run
 			s.Err = sdk.Errorf(sdk.CodeConflict, "a task of the kind %s has the unique or the idempotency key", s.Task.Kind)
+		} else if s.Err == nil && op.Op == sdk.OpRun && s.Task.ID == o.ID {
+			s.Err = sdk.Errorf(sdk.CodeConflict, "the task itself has the unique or the idempotency key, and cannot wait for itself")
 		}
 		if s.Err != nil {
 			if errs == nil {

@@ -18,13 +18,14 @@ const resumeLine = 1000
 // somebody other than its parent may care.
 func (t *tick) end(k *sdk.Task, needed bool) {
 	if k.Parent != "" || needed || k.State == sdk.StateCancelled {
-		t.ended = append(t.ended, ended{*k, needed})
+		t.ended = append(t.ended, ended{Task: *k, needed: needed})
 	}
 }
 
 type ended struct {
 	sdk.Task
 	needed bool
+	force  bool // its children get no grace
 }
 
 // settle does what ends bring about: answers for those who wait, a start or a
@@ -48,7 +49,7 @@ func (t *tick) settle() error {
 		}
 		for i := range set {
 			if set[i].State == sdk.StateCancelled {
-				if err := t.cancelChildren(set[i].ID, false); err != nil {
+				if err := t.cancelChildren(set[i].ID, set[i].force); err != nil {
 					return fmt.Errorf("cancel children: %w", err)
 				}
 			}

@@ -59,6 +59,26 @@ func testCancel(t *testing.T, open Open) {
 	}
 }
 
+// testForce: force reaches children in the same transaction, whether their parent runs
+// or waits for them.
+func testForce(t *testing.T, open Open) {
+	var told []runtime.Told
+	f := setup(t, open, Options{OnCommit: own(func(c runtime.Commit) { told = append(told, c.Cancels...) })})
+	f.submit(f.newTask("a.p"))
+	p := f.claimOne("a.p")
+	middle, leaf := f.newTask("a.m"), f.newTask("a.l")
+	f.mustOperate(p, f.run("r", 1, middle))
+	f.mustOperate(f.claimOne("a.m"), f.run("r", 1, leaf))
+	l := f.claimOne("a.l")
+	f.cancel(p.Task.ID, true, "now")
+	for _, c := range told {
+		if c.Task == l.Task.ID && c.Token == l.Token && c.Force {
+			return
+		}
+	}
+	t.Errorf("told %+v", told)
+}
+
 func testRecover(t *testing.T, open Open) {
 	f := setup(t, open, Options{})
 	claimBy := func(node string, most int) string {

@@ -234,6 +234,16 @@ func testChildren(t *testing.T, open Open) {
 			t.Errorf("%d: %s", i, ops[i].Answer)
 		}
 	}
+	// Nobody waits for himself.
+	self := f.newTask("a.s")
+	self.Unique = "self"
+	f.submit(self)
+	c = f.claim(1, "a.s")
+	double := f.newTask("a.s")
+	double.Unique = "self"
+	if out := f.mustOperate(c[0], f.run("self", 1, double)); out.Parked || out.Errs == nil || out.Errs[0].Code != sdk.CodeConflict {
+		t.Errorf("%+v", out)
+	}
 	// Asked again, nothing starts anew.
 	other := f.newTask("a.c")
 	if out := f.mustOperate(p, f.run("r [1]", 1, other)); out.Ops[0].Child != kids[1].Task.ID || out.Ops[0].Answer == nil {
@@ -379,56 +389,12 @@ func testApprovalStates(t *testing.T, open Open) {
 			t.Errorf("%q at %s:%s, want%s", c.state, c.at, got, c.want)
 		}
 	}
-}
-
-func testAfter(t *testing.T, open Open) {
-	f := setup(t, open, Options{})
-	out := f.submit(f.newTask("a.b"), f.newTask("a.b"), f.newTask("a.b"))
-	a, b, fails := out[0].Task.ID, out[1].Task.ID, out[2].Task.ID
-	both, later, doomed := f.newTask("a.later"), f.newTask("a.later"), f.newTask("a.later")
-	both.After, later.After, doomed.After = []string{a, b, b}, []string{a}, []string{a, fails}
-	later.Task.RunAt = sdk.Now().Add(time.Hour)
-	later.Task.State = sdk.StateScheduled
-	next, bad := f.newTask("a.later"), f.newTask("a.later")
-	f.submit(both, later, doomed)
-	next.After, bad.After = []string{doomed.Task.ID}, []string{a, "tsk_none"}
-	out = f.submit(next, bad)
-	if out[0].Task.State != sdk.StateScheduled || out[1].Err == nil || out[1].Err.Code != sdk.CodeInvalid {
-		t.Errorf("%+v", out)
+	if _, _, err := f.Store.Promote(t.Context(), late, 100); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := f.Store.Task(t.Context(), bad.Task.ID); sdk.CodeOf(err) != sdk.CodeNotFound {
-		t.Errorf("refused, and there: %v", err)
+	if got := states("", late); got != " apr_1 withdrawn apr_2 expired" {
+		t.Errorf("once their time is over:%s", got)
 	}
-	if n, _, err := f.Store.Promote(t.Context(), sdk.Now().Add(time.Minute), 100); n != 0 || err != nil {
-		t.Errorf("promoted %d held back, %v", n, err)
-	}
-	c := f.claim(3, "a.b")
-	byID := map[string]runtime.Claimed{}
-	for _, k := range c {
-		byID[k.Task.ID] = k
-	}
-	f.mustFinish(end(byID[a], sdk.StateCompleted))
-	f.wantState(both.Task.ID, sdk.StateScheduled)
-	if k := f.wantState(later.Task.ID, sdk.StateScheduled); k.Reason != "" {
-		t.Errorf("reason %q", k.Reason)
-	}
-	f.mustFinish(end(byID[b], sdk.StateCompleted))
-	f.wantState(both.Task.ID, sdk.StateQueued)
-	f.mustFinish(end(byID[fails], sdk.StateFailed))
-	for _, id := range []string{doomed.Task.ID, next.Task.ID} {
-		if k := f.wantState(id, sdk.StateFailed); k.Error == nil || k.Error.Code != sdk.CodeDependencyFailed || k.FinishedAt == 0 {
-			t.Errorf("%+v", k)
-		}
-	}
-	if n, _, err := f.Store.Promote(t.Context(), sdk.Now().Add(2*time.Hour), 100); n != 1 || err != nil {
-		t.Errorf("promoted %d, %v", n, err)
-	}
-	late := f.newTask("a.later")
-	late.After = []string{a, b}
-	if out := f.submit(late); out[0].Task.State != sdk.StateQueued {
-		t.Errorf("%+v", out[0].Task)
-	}
-	f.wantEvents(doomed.Task.ID, sdk.EventCreated, sdk.EventScheduled, sdk.EventFailed)
 }
 
 // testAfterCancelled: a task that was cancelled while it was held back is, in its next
