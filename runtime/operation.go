@@ -56,7 +56,9 @@ func (a *attempt) recall(ctx context.Context) error {
 		return nil
 	}
 	known := map[OpKey]*Operation{}
-	if a.task.Attempt > 1 || a.replay { // otherwise there was no earlier run
+	// The first token is that of the first run. The attempt does not tell: one that was
+	// given back is not counted.
+	if a.token > 1 {
 		ops, err := a.r.store.Operations(ctx, a.task.ID, a.task.Life)
 		if err != nil {
 			return err

@@ -281,6 +281,26 @@ func TestRetryKeepsOperations(t *testing.T) {
 	}
 }
 
+// TestGivenBackKeepsOperations: a first attempt that is not counted, since another one's
+// process was killed, leaves what it recorded.
+func TestGivenBackKeepsOperations(t *testing.T) {
+	var steps, runs atomic.Int32
+	unlucky := handler("t.unlucky", func(ctx context.Context, task *sdk.Task, h sdk.Host) (json.RawMessage, error) {
+		if _, err := sdk.Step(ctx, h, "s", func(context.Context) (int32, error) { return steps.Add(1), nil }); err != nil {
+			return nil, err
+		}
+		if runs.Add(1) < 3 {
+			return nil, fmt.Errorf("%w: %w", sdk.ErrBystander, sdk.Errorf(sdk.CodePluginCrashed, "killed"))
+		}
+		return nil, nil
+	})
+	e := setup(t, narrow, unlucky)
+	task := e.wait(e.submit(sdk.Submission{Kind: "t.unlucky"}).ID)
+	if task.State != sdk.StateCompleted || task.Attempt != 1 || steps.Load() != 1 {
+		t.Errorf("%s after %d, the step was done %d times", task.State, task.Attempt, steps.Load())
+	}
+}
+
 // TestCancelReachesChildren: the whole tree ends.
 func TestCancelReachesChildren(t *testing.T) {
 	started := make(chan int, 10)
