@@ -5,8 +5,9 @@ import "github.com/nagatha/nagatha-runtime/sdk"
 // Offer is free slots that are not asked for yet. Its methods are called by the store's
 // writer, one after the other, and must be quick.
 type Offer interface {
-	// Free says which slots are free just now. After true, Take is called once.
-	Free() (ClaimRequest, bool)
+	// Free says which slots are free once the attempts in ending have ended, as the
+	// transaction that asks is about to commit. After true, Take is called once.
+	Free(ending []Fence) (ClaimRequest, bool)
 
 	// Take hands over what was claimed, once it is durable; it may be nothing.
 	Take(claimed []Claimed)
@@ -16,6 +17,10 @@ type Offer interface {
 type ClaimRequest struct {
 	Node  string
 	Lanes []Lane
+
+	// Again, if it is set, says the request anew, counting the slots of attempts that end
+	// in the transaction which claims. It is called as those of [Offer] are.
+	Again func(ending []Fence) ClaimRequest
 
 	// Plugins is how many tasks each plugin can take, over the request as a
 	// whole; a plugin that is not named has no limit of its own.

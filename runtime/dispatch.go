@@ -122,11 +122,12 @@ func (r *Runtime) claim(ctx context.Context) (more bool) {
 	if !r.dispatch.beginClaim() {
 		return false
 	}
-	req := r.claimRequest()
+	req := r.claimRequest(nil)
 	if len(req.Lanes) == 0 {
 		r.dispatch.endClaim()
 		return false
 	}
+	req.Again = r.claimRequest
 	claimed, err := r.store.Claim(ctx, req)
 	if err != nil {
 		r.dispatch.endClaim()
@@ -166,19 +167,21 @@ func (r *Runtime) retryClaim(ctx context.Context) {
 	}
 }
 
-// claimRequest names the free slots.
-func (r *Runtime) claimRequest() ClaimRequest {
+// claimRequest names the slots that are free, or will be when the attempts in ending
+// have ended: their handlers have returned.
+func (r *Runtime) claimRequest(ending []Fence) ClaimRequest {
 	d := &r.dispatch
 	req := ClaimRequest{Node: r.cfg.Node}
 	ready := r.registry.ready()
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	freed := d.freed(ending)
 	var kinds []KindSlots
 	for _, e := range ready {
 		free := unlimited
 		if e.capacity > 0 {
-			free = e.capacity + e.ahead() - d.plugin[e.info.Name]
+			free = e.capacity + e.ahead() - d.plugin[e.info.Name] + freed.plugin[e.info.Name]
 			if free <= 0 {
 				continue
 			}
@@ -190,7 +193,7 @@ func (r *Runtime) claimRequest() ClaimRequest {
 		for name, k := range e.kinds {
 			n := free
 			if k.Concurrency > 0 {
-				n = min(n, k.Concurrency-d.kind[name])
+				n = min(n, k.Concurrency-d.kind[name]+freed.kind[name])
 			}
 			if n > 0 {
 				kinds = append(kinds, KindSlots{Kind: name, Limit: n,
@@ -202,7 +205,7 @@ func (r *Runtime) claimRequest() ClaimRequest {
 		return req
 	}
 	for _, q := range d.queues {
-		if n := q.Concurrency - d.queue[q.Name]; n > 0 {
+		if n := q.Concurrency - d.queue[q.Name] + freed.queue[q.Name]; n > 0 {
 			req.Lanes = append(req.Lanes, Lane{Queue: q.Name, Limit: n, Kinds: kinds})
 		}
 	}
@@ -210,6 +213,22 @@ func (r *Runtime) claimRequest() ClaimRequest {
 }
 
 const unlimited = 1 << 20
+
+// freed counts the slots that attempts give back when they end.
+type freed struct{ queue, kind, plugin map[string]int }
+
+// freed is called with mu held.
+func (d *dispatcher) freed(ending []Fence) freed {
+	f := freed{map[string]int{}, map[string]int{}, map[string]int{}}
+	for _, e := range ending {
+		if a := d.running[e.Task]; a != nil && a.token == e.Token {
+			f.queue[a.task.Queue] += a.slots
+			f.kind[a.task.Kind] += a.slots
+			f.plugin[a.task.Plugin]++
+		}
+	}
+	return f
+}
 
 // take counts the attempt's slots, release gives them back. It returns the
 // cancel that came before the attempt was known here, if any, and the attempt at the

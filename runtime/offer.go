@@ -9,12 +9,12 @@ package runtime
 type offer struct{ r *Runtime }
 
 // Free implements Offer.
-func (o offer) Free() (ClaimRequest, bool) {
+func (o offer) Free(ending []Fence) (ClaimRequest, bool) {
 	d := &o.r.dispatch
 	if !d.beginOffer() {
 		return ClaimRequest{}, false
 	}
-	req := o.r.claimRequest()
+	req := o.r.claimRequest(ending)
 	if len(req.Lanes) == 0 {
 		d.endClaim()
 		return req, false

@@ -11,6 +11,34 @@ import (
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
+// TestFullQueue: in a queue that is full the transaction that ends a task starts the next
+// one, so that each costs one commit.
+func TestFullQueue(t *testing.T) {
+	const tasks = 40
+	gate := make(chan struct{})
+	first := handler("t.first", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+		<-gate
+		return nil, nil
+	})
+	next := handler("t.next", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) { return nil, nil })
+	e := setup(t, runtime.Config{Queues: []runtime.Queue{{Name: "default", Concurrency: 1}}}, first, next)
+	e.submit(sdk.Submission{Kind: "t.first"})
+	subs := make([]sdk.Submission, tasks)
+	for i := range subs {
+		subs[i].Kind = "t.next"
+	}
+	out, err := e.Submit(t.Context(), "", subs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.commits.Store(0)
+	close(gate)
+	e.wait(out[tasks-1].Task.ID)
+	if n := e.commits.Load(); n > tasks+3 {
+		t.Errorf("%d tasks took %d commits", tasks, n)
+	}
+}
+
 // TestSlotsInAFlood: free slots are filled by the loop's claims and by the submits
 // themselves, and none is given twice. A stop in the middle of it leaves no task that
 // was claimed and never started: each one runs in its first attempt.

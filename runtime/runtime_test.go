@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,8 @@ type engine struct {
 	store *store.Store
 	path  string
 	stop  func()
+
+	commits atomic.Int64 // that said something of tasks
 }
 
 // setup runs an engine with the plugin "t", which is made of handlers.
@@ -37,7 +40,14 @@ func setup(t *testing.T, cfg runtime.Config, handlers ...sdk.Registration) *engi
 func open(t *testing.T, path string, cfg runtime.Config, handlers ...sdk.Registration) *engine {
 	t.Helper()
 	var hook runtime.Hook
-	s, err := store.Open(t.Context(), store.Config{Path: path, OnCommit: hook.Committed, Ends: hook.Ends, MaxEvents: 50})
+	e := &engine{T: t, path: path}
+	committed := func(c runtime.Commit) {
+		if len(c.Tasks) > 0 {
+			e.commits.Add(1)
+		}
+		hook.Committed(c)
+	}
+	s, err := store.Open(t.Context(), store.Config{Path: path, OnCommit: committed, Ends: hook.Ends, MaxEvents: 50})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +65,7 @@ func open(t *testing.T, path string, cfg runtime.Config, handlers ...sdk.Registr
 	}
 	hook.To(r.Committed)
 	hook.EndsFrom(r.WantedEnds)
-	e := &engine{T: t, Runtime: r, store: s, path: path}
+	e.Runtime, e.store = r, s
 	if len(handlers) > 0 {
 		e.load(handlers...)
 	}

@@ -13,8 +13,9 @@ import (
 )
 
 type claimArg struct {
-	req runtime.ClaimRequest
-	out []runtime.Claimed
+	asked runtime.ClaimRequest
+	req   runtime.ClaimRequest // what holds in this transaction
+	out   []runtime.Claimed
 }
 
 // Claim implements runtime.Store.
@@ -26,7 +27,7 @@ func (s *Store) Claim(ctx context.Context, req runtime.ClaimRequest) ([]runtime.
 	if n == 0 {
 		return nil, nil
 	}
-	a := &claimArg{req: req}
+	a := &claimArg{asked: req}
 	// Claims are not cut short: a claim that commits after its caller has gone
 	// would be an attempt that nobody runs.
 	if err := s.do(context.WithoutCancel(ctx), verbClaim, min(n, maxSet/4), a); err != nil {

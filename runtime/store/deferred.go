@@ -21,14 +21,16 @@ func (s *Store) Offer(o runtime.Offer) {
 	s.offers.Store(&o)
 }
 
-// ask asks for free slots, so that what becomes ready starts at once.
+// ask asks for free slots, so that what is ready starts at once. Those of attempts that
+// have ended in this transaction are among them: a queue that is full would otherwise need
+// a second transaction for each task.
 func (t *tick) ask() {
 	o := t.offers.Load()
-	if o == nil || t.free != nil {
+	if o == nil || !t.out.Queued && len(t.deferred) == 0 && len(t.freed) == 0 {
 		return
 	}
-	if req, ok := (*o).Free(); ok {
-		t.claims, t.free, t.slots = true, &claimArg{req: req}, *o
+	if req, ok := (*o).Free(t.freed); ok {
+		t.free, t.slots = &claimArg{asked: req}, *o
 	}
 }
 
@@ -50,13 +52,16 @@ func (t *tick) claimAll(all []*claimArg) error {
 	if err := t.settle(); err != nil {
 		return err
 	}
-	if !t.claims && t.out.Queued {
-		t.ask()
-	}
-	if t.free != nil {
-		all = append(all, t.free)
+	if len(all) == 0 {
+		if t.ask(); t.free != nil {
+			all = append(all, t.free)
+		}
 	}
 	for _, a := range all {
+		a.req = a.asked
+		if a.req.Again != nil && len(t.freed) > 0 {
+			a.req = a.req.Again(t.freed)
+		}
 		if err := t.claim(a); err != nil {
 			return err
 		}

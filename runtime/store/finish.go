@@ -126,8 +126,11 @@ func (t *tick) wave(all []*attemptWrite) error {
 			t.end(&k, needed)
 		}
 		*w.out = nil
-		if w.State != "" && waits > 0 {
-			waited = append(waited, k.ID)
+		if w.State != "" {
+			t.freed = append(t.freed, w.Fence)
+			if waits > 0 {
+				waited = append(waited, k.ID)
+			}
 		}
 		return t.attemptEvents(w, &k, seq, cancel > 0)
 	}

@@ -181,7 +181,7 @@ func (t *tick) insert(all []*newcomer) error {
 			}
 		}
 		first[n.Unique] = n.Unique != "" && !n.stillborn
-		if n.deferred = t.claims && n.simple(); n.deferred {
+		if n.deferred = t.put && n.simple(); n.deferred {
 			n.new = true
 			later = append(later, n)
 			continue

@@ -21,7 +21,8 @@ type tick struct {
 	now      sdk.Time
 	log      []logRow
 	fresh    map[string]*newcomer // tasks that this transaction inserted as queued
-	claims   bool                 // the set has claims, or slots were offered
+	put      bool                 // inserts of simple tasks are put off until slots were given
+	freed    []runtime.Fence      // attempts that this transaction has ended
 	free     *claimArg            // for those slots
 	slots    runtime.Offer        // whose they are
 	deferred []*newcomer          // tasks whose insert waits for them
@@ -81,10 +82,7 @@ func (t *tick) write(set []*request) error {
 	if err := t.lockTasks(byVerb); err != nil {
 		return fmt.Errorf("lock tasks: %w", err)
 	}
-	t.claims = len(byVerb[verbClaim]) > 0
-	if !t.claims && len(byVerb[verbSubmit]) > 0 {
-		t.ask()
-	}
+	t.put = len(byVerb[verbClaim]) > 0 || t.offers.Load() != nil
 	for v, reqs := range byVerb {
 		if verb(v) == verbClaim {
 			if err := t.claimAll(args[*claimArg](reqs)); err != nil {

@@ -17,7 +17,8 @@ type offer struct {
 	req     runtime.ClaimRequest
 	mu      sync.Mutex
 	free    bool
-	pending int // Free without Take
+	ends    bool // the slots are those of attempts that end, as many as they are
+	pending int  // Free without Take
 	took    []runtime.Claimed
 	takes   int
 }
@@ -29,9 +30,13 @@ func (f *fixture) offer(n int, kinds ...string) *offer {
 	return o
 }
 
-func (o *offer) Free() (runtime.ClaimRequest, bool) {
+func (o *offer) Free(ending []runtime.Fence) (runtime.ClaimRequest, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.ends {
+		o.req.Lanes[0].Limit = len(ending)
+		o.free = len(ending) > 0
+	}
 	if !o.free {
 		return runtime.ClaimRequest{}, false
 	}
@@ -194,12 +199,59 @@ func testOfferOfOthers(t *testing.T, open Open) {
 		t.Errorf("%d of 5 were refused by a depth of 3", full)
 	}
 	// Nothing to start: the slots come back.
+	f.queues(runtime.QueueLimits{Name: "default", Depth: 9})
 	o = f.offer(1, "x.y")
 	f.submit(f.newTask("a.b"))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.pending != 0 || o.takes == 0 || !o.free {
 		t.Errorf("an offer that nobody took is still out: %d, taken back %d times", o.pending, o.takes)
+	}
+}
+
+// testOfferOfEnds: the slots of attempts that end start others in the same transaction,
+// unless the end was refused.
+func testOfferOfEnds(t *testing.T, open Open) {
+	var mu sync.Mutex
+	var commits [][]runtime.Change
+	f := setup(t, open, Options{OnCommit: func(c runtime.Commit) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(c.Tasks) > 0 && !c.Remote {
+			commits = append(commits, c.Tasks)
+		}
+	}})
+	f.submit(f.newTask("a.b"), f.newTask("a.b"), f.newTask("a.b"), f.newTask("a.b"))
+	c := f.claim(2, "a.b")
+	o := f.offer(1, "a.b")
+	o.ends = true
+	var stale []runtime.FinishRequest
+	for step, state := range []sdk.State{sdk.StateCompleted, sdk.StateFailed} {
+		mu.Lock()
+		commits = nil
+		mu.Unlock()
+		stale = append(stale, end(c[step], state))
+		f.mustFinish(stale[step])
+		next := o.taken()
+		if len(next) != 1 || next[0].Token != 1 {
+			t.Fatalf("%d tasks started when one ended as %s", len(next), state)
+		}
+		f.wantState(c[step].Task.ID, state)
+		f.wantState(next[0].Task.ID, sdk.StateRunning)
+		mu.Lock()
+		if len(commits) != 1 || len(commits[0]) != 2 {
+			t.Errorf("%s: an end and a start took the commits %v", state, commits)
+		}
+		mu.Unlock()
+	}
+	f.submit(f.newTask("a.b"))
+	for _, q := range stale {
+		if f.finish(q) == nil {
+			t.Error("an attempt ended twice")
+		}
+	}
+	if next := o.taken(); len(next) != 0 {
+		t.Errorf("an end that was refused gave its slot to %v", next)
 	}
 }
 

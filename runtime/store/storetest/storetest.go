@@ -56,6 +56,7 @@ func Run(t *testing.T, open Open) {
 		{"SameTick", testSameTick},
 		{"Offer", testOffer},
 		{"OfferOfOthers", testOfferOfOthers},
+		{"OfferOfEnds", testOfferOfEnds},
 		{"Runs", testRuns},
 		{"List", testList},
 		{"Publish", testPublish},
