@@ -54,11 +54,11 @@ func (t *tick) appendLog() error {
 	if len(t.log) == 0 {
 		return nil
 	}
-	if err := t.query(`UPDATE log_head SET pos = pos + $1 WHERE id = 1 RETURNING pos`,
+	if err := t.later(`UPDATE log_head SET pos = pos + $1 WHERE id = 1 RETURNING pos`,
 		func(r Row) error { return r.Scan(&t.out.Head) }, len(t.log)); err != nil {
 		return fmt.Errorf("advance the log: %w", err)
 	}
-	pos := t.out.Head - int64(len(t.log))
+	pos := -int64(len(t.log)) // from the head, which the server knows
 	all, next := runs(t.log)
 	table := make([][]any, len(all))
 	for i, r := range all {
@@ -78,9 +78,9 @@ func (t *tick) appendLog() error {
 		}
 		table[i] = []any{pos, task, e.seq, typ, e.life, e.attempt, int64(e.time), data, end, e.kind, e.queue}
 	}
-	err := t.over("pos BIGINT, task TEXT, seq BIGINT, type TEXT, life INTEGER, attempt INTEGER, time BIGINT, data TEXT, is_end INTEGER, kind TEXT, queue TEXT", table,
+	err := t.over("back BIGINT, task TEXT, seq BIGINT, type TEXT, life INTEGER, attempt INTEGER, time BIGINT, data TEXT, is_end INTEGER, kind TEXT, queue TEXT", table,
 		`INSERT INTO events (pos, task, seq, type, life, attempt, time, data, is_end, kind, queue)
-		SELECT pos, task, seq, type, life, attempt, time, data, is_end, kind, queue FROM r`, nil)
+		SELECT (SELECT pos FROM log_head WHERE id = 1) + back, task, seq, type, life, attempt, time, data, is_end, kind, queue FROM r`, nil)
 	if err != nil {
 		return fmt.Errorf("append to the log: %w", err)
 	}

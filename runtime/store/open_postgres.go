@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// session is what each connection is told when it is made, and not before: a pooler
-// refuses settings in the startup message.
+// settings are what each connection is told when it is made, and not before: a pooler
+// refuses them in the startup message.
 //
 // Every statement has an index to go by, but plans are kept, and one that was made
 // while a table was small would read it whole when it is large. A transaction of a
@@ -26,7 +26,7 @@ import (
 // gone must not count against max_connections for hours. What else is set here would
 // break the store if the database's administrator had set it for everybody: it has
 // limits of its own.
-const session = `SET enable_seqscan = off; SET jit = off;
+const settings = `SET enable_seqscan = off; SET jit = off;
 	SET idle_in_transaction_session_timeout = '3s'; SET tcp_user_timeout = '30s';
 	SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
 	SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0;
@@ -54,12 +54,12 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	s.w = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error { return order(ctx, c, session+writing) }))
+	s.w = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error { return order(ctx, c, settings+writing) }))
 	s.w.SetMaxOpenConns(2) // the writer, and migrations beside it
 	if err := s.migrate(ctx); err != nil {
 		return fmt.Errorf("prepare the PostgreSQL database: %w", err)
 	}
-	s.r = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error { return order(ctx, c, session) }))
+	s.r = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error { return order(ctx, c, settings) }))
 	return s.openWire(ctx, cfg, schema)
 }
 

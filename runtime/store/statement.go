@@ -1,17 +1,11 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
-	"io"
 	"reflect"
 )
-
-// The writer speaks to its driver directly. What database/sql would do for each
-// parameter and each column (locks, reflection, copies) took a tenth of its time.
 
 // Row is a row that a statement returned. Scan takes what sql.Rows.Scan takes.
 type Row = interface{ Scan(dest ...any) error }
@@ -22,13 +16,6 @@ type text struct {
 	rows          int // 0: body is all
 }
 
-// statement is a prepared one. It belongs to the writer's connection.
-type statement interface {
-	driver.Stmt
-	driver.StmtExecContext
-	driver.StmtQueryContext
-}
-
 func (t *tick) stmt(x text) (statement, error) {
 	if st := t.stmts[x]; st != nil {
 		return st, nil
@@ -37,16 +24,16 @@ func (t *tick) stmt(x text) (statement, error) {
 	if x.rows > 0 {
 		body = t.dialect.compose(x.columns, x.body, x.rows)
 	}
-	st, err := t.dc.(driver.ConnPrepareContext).PrepareContext(t.ctx, body)
+	st, err := t.session.prepare(t.ctx, body)
 	if err != nil {
 		return nil, fmt.Errorf("prepare %.200q: %w", body, err)
 	}
-	t.stmts[x] = st.(statement)
-	return t.stmts[x], nil
+	t.stmts[x] = st
+	return st, nil
 }
 
 // over runs a statement over rows; see [compose]. scan, which may be nil, is handed
-// what it returns.
+// what it returns; without it the statement may run as late as the commit.
 func (t *tick) over(columns string, rows [][]any, body string, scan func(Row) error, fixed ...any) error {
 	for len(rows) > 0 {
 		n := t.dialect.piece(len(rows))
@@ -65,9 +52,9 @@ func (t *tick) over(columns string, rows [][]any, body string, scan func(Row) er
 			return err
 		}
 		if scan == nil {
-			_, err = st.ExecContext(t.ctx, t.args)
+			err = st.later(t.ctx, t.args, nil)
 		} else {
-			err = fetch(t.ctx, st, t.args, scan)
+			err = st.query(t.ctx, t.args, scan)
 		}
 		if err != nil {
 			return err
@@ -83,11 +70,7 @@ func (t *tick) exec(body string, args ...any) (int64, error) {
 		return 0, err
 	}
 	t.args = bind(t.args[:0], args)
-	res, err := st.ExecContext(t.ctx, t.args)
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
+	return st.exec(t.ctx, t.args)
 }
 
 // query runs a statement and hands each row to scan, which must not run another.
@@ -97,7 +80,18 @@ func (t *tick) query(body string, scan func(Row) error, args ...any) error {
 		return err
 	}
 	t.args = bind(t.args[:0], args)
-	return fetch(t.ctx, st, t.args, scan)
+	return st.query(t.ctx, t.args, scan)
+}
+
+// later is query for what is not needed before the commit, when scan has been called at
+// the latest.
+func (t *tick) later(body string, scan func(Row) error, args ...any) error {
+	st, err := t.stmt(text{body: body})
+	if err != nil {
+		return err
+	}
+	t.args = bind(t.args[:0], args)
+	return st.later(t.ctx, t.args, scan)
 }
 
 // bind appends parameters. The drivers take int64, float64, bool, string, []byte and nil.
@@ -118,27 +112,6 @@ func bind(args []driver.NamedValue, values []any) []driver.NamedValue {
 		args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
 	}
 	return args
-}
-
-// fetch runs a query and hands each row to scan.
-func fetch(ctx context.Context, st statement, args []driver.NamedValue, scan func(Row) error) (err error) {
-	rs, err := st.QueryContext(ctx, args)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rs.Close()) }()
-	row := &values{list: make([]driver.Value, len(rs.Columns()))}
-	for {
-		switch err := rs.Next(row.list); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-		if err := scan(row); err != nil {
-			return err
-		}
-	}
 }
 
 // values is a Row.

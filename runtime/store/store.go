@@ -31,6 +31,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/stdlib"
+
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -84,6 +86,7 @@ type Store struct {
 	dialect *dialect
 	w       *sql.DB
 	conn    *sql.Conn // the writer's; nil while there is none
+	session session   // on it
 	r       *sql.DB
 	lock    *os.File // SQLite's
 	wire    *wire    // PostgreSQL's
@@ -170,6 +173,20 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	return err
 }
 
+// speak makes the session of a connection that has none.
+func (s *Store) speak(driverConn any) {
+	switch c := driverConn.(type) {
+	case *stdlib.Conn:
+		if s.session == nil {
+			s.session = &pipeline{conn: c.Conn()}
+		}
+	case driver.Conn:
+		if s.session == nil {
+			s.session = &sqliteSession{conn: c}
+		}
+	}
+}
+
 // disconnect forgets a connection that is of no use any more.
 func (s *Store) disconnect() {
 	if s.conn == nil {
@@ -182,7 +199,7 @@ func (s *Store) disconnect() {
 	// Not back to the pool: a server that takes no writes any more still answers.
 	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = s.conn.Close()
-	s.conn = nil
+	s.conn, s.session = nil, nil
 }
 
 // patient is ctx, or ends when the database has not answered for long enough.

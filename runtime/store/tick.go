@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql/driver"
 	"fmt"
 
 	"github.com/nagatha/nagatha-runtime/runtime"
@@ -17,7 +16,6 @@ func (s *Store) newTick() *tick {
 type tick struct {
 	*Store
 	ctx      context.Context // of its statements
-	dc       driver.Conn
 	now      sdk.Time
 	log      []logRow
 	fresh    map[string]*newcomer // tasks that this transaction inserted as queued
@@ -59,16 +57,18 @@ func (t *tick) commit(set []*request) error {
 		return err
 	}
 	return t.conn.Raw(func(c any) error {
-		t.dc = c.(driver.Conn)
-		tx, err := c.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
+		t.speak(c)
+		err := t.session.begin(ctx)
 		if err != nil {
 			return err
 		}
-		if err := t.write(set); err != nil {
-			_ = tx.Rollback()
-			return err
+		if err = t.write(set); err == nil {
+			err = t.session.commit(ctx)
 		}
-		return tx.Commit()
+		if err != nil {
+			t.session.rollback(ctx)
+		}
+		return err
 	})
 }
 

@@ -217,7 +217,7 @@ func (s *Store) listenOnce(ctx context.Context, ready func()) error {
 		defer cancel()
 		_ = conn.Close(last)
 	}()
-	if err := order(ctx, conn, session+`; LISTEN `+pgx.Identifier{s.wire.channel}.Sanitize()); err != nil {
+	if err := order(ctx, conn, settings+`; LISTEN `+pgx.Identifier{s.wire.channel}.Sanitize()); err != nil {
 		return err
 	}
 	ready()

@@ -199,7 +199,7 @@ func testOfferOfOthers(t *testing.T, open Open) {
 		t.Errorf("%d of 5 were refused by a depth of 3", full)
 	}
 	// Nothing to start: the slots come back.
-	f.queues(runtime.QueueLimits{Name: "default", Depth: 9})
+	f.queues() // without a cap
 	o = f.offer(1, "x.y")
 	f.submit(f.newTask("a.b"))
 	o.mu.Lock()
