@@ -17,8 +17,9 @@ import (
 type pipeline struct {
 	conn    *pgx.Conn
 	waiting []waiting
+	ready   bool // to begin and commit
 	open    bool // the server has a transaction, or may have one
-	names   int
+	names   int  // given to statements
 }
 
 // waiting is a statement that has not travelled yet.
@@ -37,14 +38,14 @@ var errRolledBack = errors.New("the server rolled the transaction back")
 
 func (p *pipeline) begin(ctx context.Context) error {
 	p.waiting, p.open = nil, false
-	if p.names == 0 {
+	if !p.ready {
 		for _, name := range []string{nameBegin, nameCommit} {
 			if _, err := p.conn.Prepare(ctx, name, name); err != nil {
 				return err
 			}
 		}
+		p.ready = true
 	}
-	p.names++
 	p.waiting = append(p.waiting, waiting{name: nameBegin})
 	return nil
 }
@@ -82,7 +83,11 @@ func (p *pipeline) travel(ctx context.Context) (tag pgconn.CommandTag, err error
 		batch.Queue(w.name, w.args...)
 	}
 	answers := p.conn.SendBatch(ctx, &batch)
-	defer func() { err = errors.Join(err, answers.Close()) }()
+	defer func() {
+		if e := answers.Close(); err == nil {
+			err = e
+		}
+	}()
 	for _, w := range all {
 		rows, err := answers.Query()
 		if err != nil {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"net"
@@ -187,6 +188,7 @@ type hole struct {
 	mu    sync.Mutex
 	dark  bool
 	conns []net.Conn
+	ready map[net.Conn]int // how often the server said that it waits, by connection
 	wg    sync.WaitGroup
 }
 
@@ -201,7 +203,7 @@ func digHole(t *testing.T, base string) (*hole, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &hole{}
+	h := &hole{ready: map[net.Conn]int{}}
 	socket := filepath.Join(u.Query().Get("host"), ".s.PGSQL.5432")
 	h.wg.Go(func() {
 		for {
@@ -249,6 +251,7 @@ func (h *hole) copy(to, from net.Conn) {
 		}
 		h.mu.Lock()
 		dark = dark || h.dark
+		h.ready[from] += bytes.Count(b[:n], []byte("Z\x00\x00\x00\x05"))
 		h.mu.Unlock()
 		if dark {
 			continue
