@@ -5,12 +5,19 @@ import "github.com/nagatha/nagatha-runtime/sdk"
 // Offer is free slots that are not asked for yet. Its methods are called by the store's
 // writer, one after the other, and must be quick.
 type Offer interface {
-	// Free says which slots are free once the attempts in ending have ended, as the
-	// transaction that asks is about to commit. After true, Take is called once.
-	Free(ending []Fence) (ClaimRequest, bool)
+	// Free says which slots are free for what n says, counting those of attempts that
+	// end. After true, Take is called once.
+	Free(n News) (ClaimRequest, bool)
 
 	// Take hands over what was claimed, once it is durable; it may be nothing.
 	Take(claimed []Claimed)
+}
+
+// News is what a transaction is about to commit that may let tasks start.
+type News struct {
+	Ending   []Fence         // attempts that end
+	Ready    map[string]bool // queues in which a task has become ready
+	Anywhere bool            // such a task may be in any queue
 }
 
 // ClaimRequest asks for tasks to run on Node.

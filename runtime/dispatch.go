@@ -170,19 +170,28 @@ func (r *Runtime) retryClaim(ctx context.Context) {
 // claimRequest names the slots that are free, or will be when the attempts in ending
 // have ended: their handlers have returned.
 func (r *Runtime) claimRequest(ending []Fence) ClaimRequest {
+	req, _ := r.freeSlots(ending)
+	return req
+}
+
+// freeSlots is claimRequest. It also tells the queues in which the ends let tasks start
+// that could not before: those that were full, or whose kind or plugin was.
+func (r *Runtime) freeSlots(ending []Fence) (req ClaimRequest, gained map[string]bool) {
 	d := &r.dispatch
-	req := ClaimRequest{Node: r.cfg.Node}
+	req = ClaimRequest{Node: r.cfg.Node}
+	gained = map[string]bool{}
 	ready := r.registry.ready()
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	freed := d.freed(ending)
+	freed, tight := d.freed(ending), false
 	var kinds []KindSlots
 	for _, e := range ready {
 		free := unlimited
 		if e.capacity > 0 {
-			free = e.capacity + e.ahead() - d.plugin[e.info.Name] + freed.plugin[e.info.Name]
-			if free <= 0 {
+			free = e.capacity + e.ahead() - d.plugin[e.info.Name]
+			tight = tight || free <= 0
+			if free += freed.plugin[e.info.Name]; free <= 0 {
 				continue
 			}
 			if req.Plugins == nil {
@@ -193,7 +202,9 @@ func (r *Runtime) claimRequest(ending []Fence) ClaimRequest {
 		for name, k := range e.kinds {
 			n := free
 			if k.Concurrency > 0 {
-				n = min(n, k.Concurrency-d.kind[name]+freed.kind[name])
+				kn := k.Concurrency - d.kind[name]
+				tight = tight || kn <= 0
+				n = min(n, kn+freed.kind[name])
 			}
 			if n > 0 {
 				kinds = append(kinds, KindSlots{Kind: name, Limit: n,
@@ -202,14 +213,18 @@ func (r *Runtime) claimRequest(ending []Fence) ClaimRequest {
 		}
 	}
 	if len(kinds) == 0 {
-		return req
+		return req, gained
 	}
 	for _, q := range d.queues {
-		if n := q.Concurrency - d.queue[q.Name] + freed.queue[q.Name]; n > 0 {
+		n, more := q.Concurrency-d.queue[q.Name], freed.queue[q.Name]
+		if more > 0 && (n <= 0 || tight) {
+			gained[q.Name] = true
+		}
+		if n += more; n > 0 {
 			req.Lanes = append(req.Lanes, Lane{Queue: q.Name, Limit: n, Kinds: kinds})
 		}
 	}
-	return req
+	return req, gained
 }
 
 const unlimited = 1 << 20

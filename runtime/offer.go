@@ -1,5 +1,7 @@
 package runtime
 
+import "slices"
+
 // Slots are filled in two ways. The dispatcher's loop claims when it is woken, which is
 // a transaction of its own. And a transaction that makes tasks ready asks for the slots
 // that are free just then (see [Offer]), so that on an idle runtime a task is stored and
@@ -9,12 +11,17 @@ package runtime
 type offer struct{ r *Runtime }
 
 // Free implements Offer.
-func (o offer) Free(ending []Fence) (ClaimRequest, bool) {
+func (o offer) Free(n News) (ClaimRequest, bool) {
 	d := &o.r.dispatch
 	if !d.beginOffer() {
 		return ClaimRequest{}, false
 	}
-	req := o.r.claimRequest(ending)
+	req, gained := o.r.freeSlots(n.Ending)
+	if !n.Anywhere {
+		// Elsewhere nothing waits that could not have started before. For a kind that
+		// waits in another queue than where its slot was, the loop looks.
+		req.Lanes = slices.DeleteFunc(req.Lanes, func(l Lane) bool { return !n.Ready[l.Queue] && !gained[l.Queue] })
+	}
 	if len(req.Lanes) == 0 {
 		d.endClaim()
 		return req, false

@@ -11,21 +11,26 @@ import (
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
 
-// TestFullQueue: in a queue that is full the transaction that ends a task starts the next
-// one, so that each costs one commit.
+// TestFullQueue: where a queue, a kind or a plugin is full the transaction that ends a
+// task starts the next one, so that each costs one commit.
 func TestFullQueue(t *testing.T) {
+	t.Run("queue", func(t *testing.T) { testFull(t, 1, 0) })
+	t.Run("kind", func(t *testing.T) { testFull(t, 100, 1) })
+}
+
+func testFull(t *testing.T, ofQueue, ofKind int) {
 	const tasks = 40
 	gate := make(chan struct{})
-	first := handler("t.first", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+	work := handler("t.work", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
 		<-gate
 		return nil, nil
 	})
-	next := handler("t.next", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) { return nil, nil })
-	e := setup(t, runtime.Config{Queues: []runtime.Queue{{Name: "default", Concurrency: 1}}}, first, next)
-	e.submit(sdk.Submission{Kind: "t.first"})
+	work.Concurrency = ofKind
+	e := setup(t, runtime.Config{Queues: []runtime.Queue{{Name: "default", Concurrency: ofQueue}}}, work)
+	e.submit(sdk.Submission{Kind: "t.work"})
 	subs := make([]sdk.Submission, tasks)
 	for i := range subs {
-		subs[i].Kind = "t.next"
+		subs[i].Kind = "t.work"
 	}
 	out, err := e.Submit(t.Context(), "", subs)
 	if err != nil {

@@ -26,10 +26,13 @@ func (s *Store) Offer(o runtime.Offer) {
 // a second transaction for each task.
 func (t *tick) ask() {
 	o := t.offers.Load()
-	if o == nil || !t.out.Queued && len(t.deferred) == 0 && len(t.freed) == 0 {
+	for _, n := range t.deferred {
+		t.news.Ready[n.Task.Queue] = true
+	}
+	if o == nil || !t.news.Anywhere && len(t.news.Ready) == 0 && len(t.news.Ending) == 0 {
 		return
 	}
-	if req, ok := (*o).Free(t.freed); ok {
+	if req, ok := (*o).Free(t.news); ok {
 		t.free, t.slots = &claimArg{asked: req}, *o
 	}
 }
@@ -59,8 +62,8 @@ func (t *tick) claimAll(all []*claimArg) error {
 	}
 	for _, a := range all {
 		a.req = a.asked
-		if a.req.Again != nil && len(t.freed) > 0 {
-			a.req = a.req.Again(t.freed)
+		if a.req.Again != nil && len(t.news.Ending) > 0 {
+			a.req = a.req.Again(t.news.Ending)
 		}
 		if err := t.claim(a); err != nil {
 			return err

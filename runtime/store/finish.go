@@ -127,7 +127,7 @@ func (t *tick) wave(all []*attemptWrite) error {
 		}
 		*w.out = nil
 		if w.State != "" {
-			t.freed = append(t.freed, w.Fence)
+			t.news.Ending = append(t.news.Ending, w.Fence)
 			if waits > 0 {
 				waited = append(waited, k.ID)
 			}

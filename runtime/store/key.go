@@ -150,14 +150,16 @@ func (t *tick) offerSingle(lanes [][]any) error {
 	if err != nil {
 		return err
 	}
-	t.out.Queued = true
+	t.somewhere()
 	return t.over("id_ TEXT", column(ids), `UPDATE tasks SET ready = 1 WHERE `+t.dialect.among(`id`, `SELECT id_ FROM r`), nil)
 }
 
 func (t *tick) offerMany(lane []any, free int) error {
 	n, err := t.exec(`UPDATE tasks SET ready = 1 WHERE `+t.dialect.among(`id`, `SELECT id FROM tasks
 		WHERE concurrency_key = $1 AND queue = $2 AND kind = $3 AND `+inLine+` ORDER BY line DESC, run_at, id LIMIT $4`), append(slices.Clone(lane), free)...)
-	t.out.Queued = t.out.Queued || n > 0
+	if n > 0 {
+		t.somewhere()
+	}
 	return err
 }
 
@@ -235,7 +237,8 @@ func (t *tick) take(known slots, queue, key string) (bool, error) {
 	}
 	if limits.KeyRate.N > 0 {
 		if n, err := t.keyRate(queue, key, limits.KeyRate, 1); err != nil || n == 0 {
-			t.keys[key], t.out.Queued = true, true // withdraw the offer, and look at others
+			t.keys[key] = true // withdraw the offer, and look at others
+			t.somewhere()
 			return false, err
 		}
 	}

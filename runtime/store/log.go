@@ -25,7 +25,7 @@ func (t *tick) changed(task *sdk.Task, seq int64) {
 	c := runtime.Change{ID: task.ID, Kind: task.Kind, Queue: task.Queue, State: task.State, Seq: seq}
 	switch task.State {
 	case sdk.StateQueued:
-		t.out.Queued = true
+		t.ready(task.Queue)
 	case sdk.StateScheduled, sdk.StateRetrying: // what is held back is not due, which does no harm
 		if t.out.NextDue == 0 || task.RunAt < t.out.NextDue {
 			t.out.NextDue = task.RunAt
@@ -47,6 +47,12 @@ func (t *tick) changed(task *sdk.Task, seq int64) {
 	t.changes[task.ID] = len(t.out.Tasks)
 	t.out.Tasks = append(t.out.Tasks, c)
 }
+
+// ready notes that a task of a queue may be claimed now.
+func (t *tick) ready(queue string) { t.out.Queued, t.news.Ready[queue] = true, true }
+
+// somewhere notes that tasks of any queue may be claimed now.
+func (t *tick) somewhere() { t.out.Queued, t.news.Anywhere = true, true }
 
 // appendLog is the last step of a transaction: it advances the head once and
 // writes all events at the positions that it got.

@@ -12,8 +12,8 @@ import (
 // slots are free for ever.
 type slots struct{ took chan []runtime.Claimed }
 
-func (s slots) Free([]runtime.Fence) (runtime.ClaimRequest, bool) {
-	return runtime.ClaimRequest{Node: "n1", Now: sdk.Now(), Lanes: []runtime.Lane{{Queue: "default", Limit: 5,
+func (s slots) Free(runtime.News) (runtime.ClaimRequest, bool) {
+	return runtime.ClaimRequest{Node: "n1", Lanes: []runtime.Lane{{Queue: "default", Limit: 5,
 		Kinds: []runtime.KindSlots{{Kind: "a.b", Limit: 5, Plugin: "a", PluginVersion: "1"}}}}}, true
 }
 

@@ -57,7 +57,8 @@ func (t *tick) pause(a *pauseArg) error {
 	if err != nil {
 		return fmt.Errorf("pause a queue: %w", err)
 	}
-	t.out.Queues, t.out.Queued = true, true
+	t.out.Queues = true
+	t.somewhere()
 	now := map[string]bool{}
 	if m := t.paused.Load(); m != nil {
 		maps.Copy(now, *m)

@@ -124,7 +124,7 @@ func (t *tick) wake(woken map[string]int) error {
 				t.event(&k, seq, sdk.EventResumed, t.now, `{}`)
 				t.changed(&k, seq)
 			case ready == 1:
-				t.out.Queued = true
+				t.ready(k.Queue)
 			case node != "":
 				t.out.Answered = append(t.out.Answered, runtime.Fence{Task: k.ID, Token: token})
 			}

@@ -173,17 +173,16 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// speak makes the session of a connection that has none.
+// speak makes the session of the writer's connection, if it has none.
 func (s *Store) speak(driverConn any) {
+	if s.session != nil {
+		return
+	}
 	switch c := driverConn.(type) {
 	case *stdlib.Conn:
-		if s.session == nil {
-			s.session = &pipeline{conn: c.Conn()}
-		}
+		s.session = &pipeline{conn: c.Conn()}
 	case driver.Conn:
-		if s.session == nil {
-			s.session = &sqliteSession{conn: c}
-		}
+		s.session = &sqliteSession{conn: c}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 func (s *Store) newTick() *tick {
-	return &tick{Store: s, changes: map[string]int{}, keys: map[string]bool{}, fresh: map[string]*newcomer{}}
+	return &tick{Store: s, changes: map[string]int{}, news: runtime.News{Ready: map[string]bool{}}, keys: map[string]bool{}, fresh: map[string]*newcomer{}}
 }
 
 // tick is one transaction.
@@ -20,8 +20,8 @@ type tick struct {
 	log      []logRow
 	fresh    map[string]*newcomer // tasks that this transaction inserted as queued
 	put      bool                 // inserts of simple tasks are put off until slots were given
-	freed    []runtime.Fence      // attempts that this transaction has ended
-	free     *claimArg            // for those slots
+	news     runtime.News         // that may let tasks start
+	free     *claimArg            // for slots that were offered
 	slots    runtime.Offer        // whose they are
 	deferred []*newcomer          // tasks whose insert waits for them
 	ended    []ended              // tasks whose end may concern others

@@ -19,6 +19,7 @@ type offer struct {
 	free    bool
 	ends    bool // the slots are those of attempts that end, as many as they are
 	pending int  // Free without Take
+	news    runtime.News // of the last Free
 	took    []runtime.Claimed
 	takes   int
 }
@@ -30,12 +31,13 @@ func (f *fixture) offer(n int, kinds ...string) *offer {
 	return o
 }
 
-func (o *offer) Free(ending []runtime.Fence) (runtime.ClaimRequest, bool) {
+func (o *offer) Free(n runtime.News) (runtime.ClaimRequest, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.news = n
 	if o.ends {
-		o.req.Lanes[0].Limit = len(ending)
-		o.free = len(ending) > 0
+		o.req.Lanes[0].Limit = len(n.Ending)
+		o.free = len(n.Ending) > 0
 	}
 	if !o.free {
 		return runtime.ClaimRequest{}, false
@@ -113,6 +115,9 @@ func testOffer(t *testing.T, open Open) {
 		t.Errorf("%d commits for one submit", commits)
 	}
 	mu.Unlock()
+	if n := o.news; len(n.Ending) > 0 || len(n.Ready) != 2 || !n.Ready["default"] || !n.Ready["other"] || n.Anywhere {
+		t.Errorf("the news are %+v", n)
+	}
 	for _, n := range append(tasks[:2:2], unknown, other) {
 		f.wantState(n.Task.ID, sdk.StateQueued)
 		f.wantEvents(n.Task.ID, sdk.EventCreated, sdk.EventQueued)
@@ -233,6 +238,9 @@ func testOfferOfEnds(t *testing.T, open Open) {
 		stale = append(stale, end(c[step], state))
 		f.mustFinish(stale[step])
 		next := o.taken()
+		if n := o.news; len(n.Ending) != 1 || n.Ending[0] != fence(c[step]) || len(n.Ready) > 0 || n.Anywhere {
+			t.Errorf("%s: the news are %+v", state, n)
+		}
 		if len(next) != 1 || next[0].Token != 1 {
 			t.Fatalf("%d tasks started when one ended as %s", len(next), state)
 		}
