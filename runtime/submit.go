@@ -59,7 +59,7 @@ func (r *Runtime) Submit(ctx context.Context, owner string, subs []sdk.Submissio
 			var earlier *Submitted
 			if subs[i].IdempotencyKey != "" && err.Code == sdk.CodeInvalid {
 				var bad error
-				if earlier, bad = r.submittedBefore(ctx, owner, &subs[i], now); bad != nil {
+				if earlier, bad = r.submittedBefore(ctx, owner, &subs[i]); bad != nil {
 					return nil, bad
 				}
 			}
@@ -84,21 +84,23 @@ func (r *Runtime) Submit(ctx context.Context, owner string, subs []sdk.Submissio
 	return out, nil
 }
 
-// submittedBefore finds the task of a submission that is refused now for a time that
-// has passed since: its client asks again because it never saw the answer. nil: there
-// is none, or that is not what is wrong with it.
-func (r *Runtime) submittedBefore(ctx context.Context, owner string, s *sdk.Submission, now sdk.Time) (*Submitted, error) {
-	timeless := *s
-	timeless.Deadline, timeless.Expires = 0, 0
-	t, _ := r.newTask(owner, &timeless, now)
-	if t.Task.ID == "" { // it is wrong in other ways, too
+// submittedBefore finds the task of a submission that is refused now and was taken
+// before: a time has passed since, its kind has a new schema, its queue is gone. Its
+// client asks again because it never saw the answer. nil: there is none.
+func (r *Runtime) submittedBefore(ctx context.Context, owner string, s *sdk.Submission) (*Submitted, error) {
+	payload := s.Payload
+	if len(payload) == 0 {
+		payload = json.RawMessage(`{}`)
+	}
+	var compact bytes.Buffer
+	if len(s.IdempotencyKey) > maxKey || !cleanText(s.IdempotencyKey) || !utf8.Valid(payload) || tooDeep(payload) || json.Compact(&compact, payload) != nil {
 		return nil, nil
 	}
 	task, hash, err := r.store.Keyed(ctx, owner, s.IdempotencyKey)
 	if err != nil || task.ID == "" {
 		return nil, err
 	}
-	if hash != bodyHash(s, t.Task.Payload) {
+	if hash != bodyHash(s, compact.Bytes()) {
 		return &Submitted{Err: KeyConflict(s.IdempotencyKey)}, nil
 	}
 	r.explain(&task)

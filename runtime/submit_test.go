@@ -98,6 +98,30 @@ func TestTimeoutIsRounded(t *testing.T) {
 
 // A client that never saw the answer asks again with the same body, however late:
 // what the body says of the past must not hide the task that there is.
+func TestIdempotencyKeyAfterANewSchema(t *testing.T) {
+	e := setup(t, runtime.Config{}, echo)
+	sub := sdk.Submission{Kind: "t.echo", IdempotencyKey: "k", Payload: json.RawMessage(`{"n": 1}`)}
+	first := e.submit(sub)
+	e.wait(first.ID)
+	stricter := sdk.Registration{HandlerInfo: sdk.HandlerInfo{Kind: "t.echo", PayloadSchema: json.RawMessage(`{"type":"object","required":["m"]}`)}, Handler: echo.Handler}
+	e.load(stricter)
+	same, other, unkeyed := sub, sub, sub
+	same.Payload, other.Payload, unkeyed.IdempotencyKey = json.RawMessage(` {"n":1} `), json.RawMessage(`{"n":2}`), ""
+	out, err := e.Submit(t.Context(), "", []sdk.Submission{same, other, unkeyed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out[0].Err != nil || !out[0].Duplicate || out[0].Task.ID != first.ID {
+		t.Errorf("again: %+v", out[0])
+	}
+	if sdk.CodeOf(out[1].Err) != sdk.CodeConflict {
+		t.Errorf("another body: %v", out[1].Err)
+	}
+	if sdk.CodeOf(out[2].Err) != sdk.CodeInvalid {
+		t.Errorf("without the key: %v", out[2].Err)
+	}
+}
+
 func TestIdempotencyKeyAfterItsDeadline(t *testing.T) {
 	synctest.Test(t, testIdempotencyKeyAfterItsDeadline)
 }

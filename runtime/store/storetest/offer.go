@@ -17,8 +17,8 @@ type offer struct {
 	req     runtime.ClaimRequest
 	mu      sync.Mutex
 	free    bool
-	ends    bool // the slots are those of attempts that end, as many as they are
-	pending int  // Free without Take
+	ends    bool         // the slots are those of attempts that end, as many as they are
+	pending int          // Free without Take
 	news    runtime.News // of the last Free
 	took    []runtime.Claimed
 	takes   int
