@@ -72,8 +72,8 @@ const (
 	graceDrain   = 500 * time.Millisecond
 )
 
-// start runs a claimed task in a goroutine of its own.
-func (r *Runtime) start(c *Claimed) {
+// attempt makes the attempt of a claimed task, and takes its slots. It has to run.
+func (r *Runtime) attempt(c *Claimed) *attempt {
 	a := &attempt{
 		r: r, task: &c.Task, token: c.Token, hops: c.Hops, trace: c.TraceParent, replay: c.Replay,
 		abort: make(chan struct{}),
@@ -88,10 +88,7 @@ func (r *Runtime) start(c *Claimed) {
 	if cancelled {
 		a.cancelled(early)
 	}
-	go func() {
-		defer r.dispatch.release(a)
-		a.run()
-	}()
+	return a
 }
 
 func (a *attempt) run() {

@@ -143,16 +143,25 @@ func (r *Runtime) claim(ctx context.Context) (more bool) {
 	return len(claimed) > 0
 }
 
-// begin starts, or resumes, what was claimed.
+// begin starts, or resumes, what was claimed, each task in a goroutine of its own. The
+// claim ends before any of them does, so that the slots of those that end at once are
+// offered, too.
 func (r *Runtime) begin(claimed []Claimed) {
-	defer r.dispatch.endClaim()
 	r.dispatch.stalled.Store(false)
+	started := make([]*attempt, 0, len(claimed))
 	for i := range claimed {
 		if claimed[i].Live {
 			r.resume(&claimed[i])
 		} else {
-			r.start(&claimed[i])
+			started = append(started, r.attempt(&claimed[i]))
 		}
+	}
+	r.dispatch.endClaim()
+	for _, a := range started {
+		go func() {
+			defer r.dispatch.release(a)
+			a.run()
+		}()
 	}
 }
 

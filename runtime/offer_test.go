@@ -39,7 +39,8 @@ func testFull(t *testing.T, ofQueue, ofKind int) {
 	e.commits.Store(0)
 	close(gate)
 	e.wait(out[tasks-1].Task.ID)
-	if n := e.commits.Load(); n > tasks+3 {
+	// Now and then the loop has just the slots' lock, and claims by itself.
+	if n := e.commits.Load(); n > tasks*3/2 {
 		t.Errorf("%d tasks took %d commits", tasks, n)
 	}
 }
