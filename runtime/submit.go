@@ -92,9 +92,12 @@ func (r *Runtime) submittedBefore(ctx context.Context, owner string, s *sdk.Subm
 	if len(payload) == 0 {
 		payload = json.RawMessage(`{}`)
 	}
+	if len(s.IdempotencyKey) > maxKey || !cleanText(s.IdempotencyKey) || !utf8.Valid(payload) || !json.Valid(payload) || tooDeep(payload) {
+		return nil, nil // never was taken
+	}
 	var compact bytes.Buffer
-	if len(s.IdempotencyKey) > maxKey || !cleanText(s.IdempotencyKey) || !utf8.Valid(payload) || tooDeep(payload) || json.Compact(&compact, payload) != nil {
-		return nil, nil
+	if err := json.Compact(&compact, payload); err != nil {
+		return nil, err
 	}
 	task, hash, err := r.store.Keyed(ctx, owner, s.IdempotencyKey)
 	if err != nil || task.ID == "" {
