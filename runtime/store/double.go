@@ -36,7 +36,8 @@ func (t *tick) doubles(all []*newcomer) error {
 		return err
 	}
 	if err := t.over("i BIGINT, owner_ TEXT, key_ TEXT", keys,
-		`SELECT i, (SELECT id FROM tasks WHERE owner = r.owner_ AND idempotency_key = r.key_) FROM r`, double); err != nil {
+		`SELECT i, COALESCE((SELECT id FROM tasks WHERE owner = r.owner_ AND idempotency_key = r.key_),
+			(SELECT task FROM aliases WHERE owner = r.owner_ AND idempotency_key = r.key_)) FROM r`, double); err != nil {
 		return fmt.Errorf("find doubles by idempotency key: %w", err)
 	}
 	if err := t.over("i BIGINT, unique_ TEXT", uniques,

@@ -49,7 +49,7 @@ func (t *tick) owner(n *newcomer) error {
 		}
 		if n.out.Task.ID != "" {
 			n.out.Duplicate = true
-			return nil
+			return t.alias(n)
 		}
 	}
 	if n.full {
@@ -60,7 +60,26 @@ func (t *tick) owner(n *newcomer) error {
 	return fmt.Errorf("task %s was not inserted: %w", n.Task.ID, errAgain)
 }
 
-const keyedTask = `SELECT ` + taskColumns + `, body_hash FROM tasks WHERE owner = $1 AND idempotency_key = $2`
+// alias notes that a submit was answered by another task than its own, so that it is
+// answered by the same one when it comes again, and that one has ended.
+func (t *tick) alias(n *newcomer) error {
+	if n.IdempotencyKey == "" {
+		return nil
+	}
+	_, err := t.exec(`INSERT INTO aliases (owner, idempotency_key, body_hash, task) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+		n.Task.Owner, n.IdempotencyKey, n.BodyHash, n.out.Task.ID)
+	if err != nil {
+		return fmt.Errorf("note an idempotency key: %w", err)
+	}
+	return nil
+}
+
+// keyedTask finds the task of an idempotency key of an owner, and the body that the key
+// was used with.
+const keyedTask = `SELECT ` + taskColumns + `, COALESCE((SELECT k.body_hash FROM tasks AS k WHERE k.owner = $1 AND k.idempotency_key = $2),
+		(SELECT aliases.body_hash FROM aliases WHERE owner = $1 AND idempotency_key = $2))
+	FROM tasks WHERE id = COALESCE((SELECT id FROM tasks WHERE owner = $1 AND idempotency_key = $2),
+		(SELECT task FROM aliases WHERE owner = $1 AND idempotency_key = $2))`
 
 // Keyed implements runtime.Store.
 func (s *Store) Keyed(ctx context.Context, owner, key string) (task sdk.Task, bodyHash string, err error) {

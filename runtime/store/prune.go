@@ -113,7 +113,7 @@ func (t *tick) remove(ids [][]any) (pruned int64, n int, err error) {
 	if err := t.over("id_ TEXT", ids, `DELETE FROM events WHERE `+t.dialect.among(`task`, `SELECT id_ FROM r`)+` RETURNING pos`, highest); err != nil {
 		return 0, 0, fmt.Errorf("delete events of old tasks: %w", err)
 	}
-	for _, table := range []string{"operations", "signals", "approvals", "held"} {
+	for _, table := range []string{"operations", "signals", "approvals", "held", "aliases"} {
 		if err := t.over("id_ TEXT", ids, `DELETE FROM `+table+` WHERE `+t.dialect.among(`task`, `SELECT id_ FROM r`), nil); err != nil {
 			return 0, 0, fmt.Errorf("delete what old tasks had recorded: %w", err)
 		}

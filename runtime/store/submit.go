@@ -205,7 +205,9 @@ func (t *tick) insert(all []*newcomer) error {
 			continue
 		}
 		err := t.over(part.columns, part.rows, `INSERT INTO tasks (`+part.names+`, line, life, attempt, version, event_seq)
-			SELECT `+part.names+`, priority, 1, 0, 1, 2 FROM r WHERE true ON CONFLICT DO NOTHING RETURNING id`,
+			SELECT `+part.names+`, priority, 1, 0, 1, 2 FROM r
+			WHERE NOT EXISTS (SELECT 1 FROM aliases WHERE aliases.owner = r.owner AND aliases.idempotency_key = r.idempotency_key)
+			ON CONFLICT DO NOTHING RETURNING id`,
 			func(r Row) error {
 				var id string
 				err := r.Scan(&id)

@@ -86,6 +86,7 @@ func Run(t *testing.T, open Open) {
 		{"Unique", testUnique},
 		{"UniqueRace", testUniqueRace},
 		{"UniqueOfTheRefused", testUniqueOfTheRefused},
+		{"KeyOfTheUnique", testKeyOfTheUnique},
 		{"Expiry", testExpiry},
 		{"ExpiryOfTheWaiting", testExpiryOfTheWaiting},
 		{"ExpiryInSteps", testExpiryInSteps},

@@ -143,3 +143,50 @@ func testUniqueOfTheRefused(t *testing.T, open Open) {
 		t.Errorf("%+v", out[0])
 	}
 }
+
+// testKeyOfTheUnique: a submit that the holder of its unique answered is answered by the same
+// task when it is repeated under its key, even after that has ended.
+func testKeyOfTheUnique(t *testing.T, open Open) {
+	f := setup(t, open, Options{})
+	f.queues(runtime.QueueLimits{Name: "default", Depth: 100})
+	first := f.submit(f.unique("a.b", "u"))[0].Task.ID
+	repeat := func(when, hash string) runtime.Submitted {
+		t.Helper()
+		n := f.unique("a.b", "u")
+		n.IdempotencyKey, n.BodyHash = "k", hash
+		out := f.submit(n, f.newTask("x.x"))
+		if out[1].Err != nil || out[1].Duplicate {
+			t.Errorf("%s: %+v beside it", when, out[1])
+		}
+		return out[0]
+	}
+	if out := repeat("while it lives", "h"); !out.Duplicate || out.Task.ID != first {
+		t.Fatalf("while it lives: %+v", out)
+	}
+	f.mustFinish(end(f.claimOne("a.b"), sdk.StateCompleted))
+	if out := repeat("after its end", "h"); !out.Duplicate || out.Err != nil || out.Task.ID != first {
+		t.Errorf("after its end: %+v", out)
+	}
+	if out := repeat("with another body", "other"); out.Err == nil || out.Err.Code != sdk.CodeConflict {
+		t.Errorf("with another body: %+v", out)
+	}
+	plain := f.newTask("a.b")
+	plain.IdempotencyKey, plain.BodyHash = "k", "h"
+	if out := f.submit(plain)[0]; !out.Duplicate || out.Task.ID != first {
+		t.Errorf("without unique: %+v", out)
+	}
+	if k, hash, err := f.Store.Keyed(t.Context(), "", "k"); err != nil || k.ID != first || hash != "h" {
+		t.Errorf("keyed: %s, %q, %v", k.ID, hash, err)
+	}
+	other := f.unique("a.b", "v")
+	other.Task.Owner, other.IdempotencyKey, other.BodyHash = "another", "k", "h"
+	if out := f.submit(other)[0]; out.Err != nil || out.Duplicate {
+		t.Errorf("of another owner: %+v", out)
+	}
+	if n, err := f.Store.Delete(t.Context(), []string{first}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if out := repeat("once it is gone", "other"); out.Err != nil || out.Duplicate {
+		t.Errorf("once it is gone: %+v", out)
+	}
+}
