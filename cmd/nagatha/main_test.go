@@ -68,7 +68,7 @@ func goEnv(e *testscript.Env) error {
 		e.Setenv(name, dirs[i])
 	}
 	e.Setenv("GOPROXY", "off")
-	e.Setenv("GOFLAGS", "-mod=mod")
+	e.Setenv("GOFLAGS", strings.TrimSpace(os.Getenv("GOFLAGS")+" -mod=mod")) // the flags of the rest, and so its cache
 	e.Setenv("SDK", root)
 	return err
 }
