@@ -73,7 +73,7 @@ func (*anthropic) add(s *said, m *Message) error {
 	case "tool":
 		role = "user"
 	case "user", "assistant":
-		if m.size() == 0 && len(m.Calls) == 0 {
+		if m.blank() && len(m.Calls) == 0 {
 			return nil
 		}
 	default:
@@ -93,12 +93,13 @@ func (*anthropic) add(s *said, m *Message) error {
 	return nil
 }
 
-// appendBlocks appends the blocks of a message; it has one at least. Empty text is
-// none.
+// appendBlocks appends the blocks of a message; it has one at least. Text that is
+// nothing but white space is none: models write it before their calls, and the server
+// refuses to be told of it.
 func (m *Message) appendBlocks(b []byte) []byte {
 	if m.Role == "tool" {
 		b = appendQuoted(append(b, `{"type":"tool_result","tool_use_id":`...), m.CallID)
-		if m.size() > 0 {
+		if !m.blank() {
 			b = m.appendText(append(b, `,"content":`...))
 		}
 		if m.IsError {
@@ -106,11 +107,12 @@ func (m *Message) appendBlocks(b []byte) []byte {
 		}
 		return append(b, '}')
 	}
-	if m.size() > 0 {
+	text := !m.blank()
+	if text {
 		b = append(m.appendText(append(b, `{"type":"text","text":`...)), '}')
 	}
 	for i, c := range m.Calls {
-		if i > 0 || m.size() > 0 {
+		if i > 0 || text {
 			b = append(b, ',')
 		}
 		name, arguments := m.safe(c)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // The body of a request is put together here from parts that are JSON already: see
@@ -73,6 +75,22 @@ func (m *Message) size() int {
 		return len(m.Quoted) - len(`""`)
 	}
 	return len(m.Text)
+}
+
+// blank reports whether a message has no text but white space.
+func (m *Message) blank() bool {
+	if m.Quoted == "" {
+		return strings.TrimSpace(m.Text) == ""
+	}
+	for s := strings.Trim(m.Quoted, `"`); s != ""; s = s[1:] {
+		switch {
+		case s[0] == '\\' || s[0] >= utf8.RuneSelf: // rare at the beginning: only the text itself says
+			return strings.TrimSpace(unquote(m.Quoted)) == ""
+		case s[0] != ' ':
+			return false
+		}
+	}
+	return true
 }
 
 // requestBytes is what of a request becomes tokens.

@@ -23,6 +23,8 @@ var conversation = Request{
 		{Role: "assistant"},
 		{Role: "assistant", Calls: []ToolCall{{"c", "now", ""}}},
 		{Role: "tool", CallID: "c"},
+		{Role: "assistant", Text: "\n\n", Calls: []ToolCall{{"d", "now", "{}"}}},
+		{Role: "tool", CallID: "d", Text: " \n"},
 	},
 	Tools: []Tool{{"now", "Tells the time.", nil}, {"get_weather", "", json.RawMessage(`{"anyOf":[{}],"properties":{"city":{"type":"string"}}}`)}},
 }
@@ -43,7 +45,9 @@ func TestRequests(t *testing.T) {
 			{"role":"tool","content":"there is no such tool","tool_call_id":"b"},
 			{"role":"user","content":"And now?"},
 			{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"now","arguments":"{}"}}]},
-			{"role":"tool","content":"","tool_call_id":"c"}],
+			{"role":"tool","content":"","tool_call_id":"c"},
+			{"role":"assistant","content":"\n\n","tool_calls":[{"id":"d","type":"function","function":{"name":"now","arguments":"{}"}}]},
+			{"role":"tool","content":" \n","tool_call_id":"d"}],
 			"tools":[
 				{"type":"function","function":{"name":"now","description":"Tells the time.","parameters":{"properties":{},"type":"object"}}},
 				{"type":"function","function":{"name":"get_weather","parameters":{"properties":{"city":{"type":"string"}},"type":"object"}}}],
@@ -58,7 +62,9 @@ func TestRequests(t *testing.T) {
 				{"type":"tool_result","tool_use_id":"b","content":"there is no such tool","is_error":true},
 				{"type":"text","text":"And now?"}]},
 			{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"now","input":{}}]},
-			{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","cache_control":{"type":"ephemeral"}}]}],
+			{"role":"user","content":[{"type":"tool_result","tool_use_id":"c"}]},
+			{"role":"assistant","content":[{"type":"tool_use","id":"d","name":"now","input":{}}]},
+			{"role":"user","content":[{"type":"tool_result","tool_use_id":"d","cache_control":{"type":"ephemeral"}}]}],
 			"tools":[
 				{"name":"now","description":"Tells the time.","input_schema":{"properties":{},"type":"object"}},
 				{"name":"get_weather","input_schema":{"properties":{"city":{"type":"string"}},"type":"object"}}],
@@ -117,6 +123,20 @@ func TestObjectSchema(t *testing.T) {
 	} {
 		if got := objectSchema(json.RawMessage(in)); string(got) != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestBlank: also of text as it is stored.
+func TestBlank(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": true, " ": true, "\n\n": true, " \t\r\n\u00a0": true, "a": false, " \n a": false, "é": false, "\u00a0": true, `"`: false, "\\": false, `" `: false,
+	} {
+		if m := (&Message{Text: text}); m.blank() != want {
+			t.Errorf("%q: %v", text, !want)
+		}
+		if m := (&Message{Quoted: string(mustJSON(text))}); m.blank() != want {
+			t.Errorf("quoted %q: %v", text, !want)
 		}
 	}
 }
