@@ -77,15 +77,13 @@ func (t *turn) ask(ctx context.Context, n int, reservation string) (round, error
 		}
 		return r, fmt.Errorf("call the model: %w", err)
 	}
-	if r.Stop == stopLength {
+	if r.Stop == stopLength || r.Stop == stopRefusal {
 		r.Calls = nil // they may be incomplete
 	}
 	if r.Stop == stopToolCalls && len(r.Calls) == 0 {
 		r.Stop = stopEnd
 	}
-	if size := len(r.Text); size > maxStored {
-		r.Text = cut(r.Text, maxStored, "")
-	}
+	r.Text = cutJSON(r.Text, maxStored, maxStoredJSON)
 	if b, _ := json.Marshal(r); len(b) > maxRound {
 		return r, sdk.Permanent(sdk.Errorf(sdk.CodeLimitExceeded, "the model's reply with its tool calls has %d bytes, at most %d can be recorded: lower max_output_tokens of plugin \"agent\"", len(b), maxRound))
 	}
@@ -137,8 +135,8 @@ func (t *turn) stream(ctx context.Context, req Request) (Reply, error) {
 	})
 }
 
-// roundOf takes from a reply what is recorded. Where the server counted no tokens,
-// they are estimated: a call that costs must not look free.
+// roundOf takes from a reply what is recorded. Where the server counted no tokens, or
+// what cannot be, they are estimated: a call that costs must not look free.
 func (t *turn) roundOf(n int, req Request, reply Reply) round {
 	r := round{Text: reply.Message.Text, Stop: reply.Stop, Model: reply.Model, At: sdk.Now(), MessageN: t.next(), MessageID: messageID(t.task, t.next()-t.base)}
 	if r.Model == "" {
@@ -149,7 +147,7 @@ func (t *turn) roundOf(n int, req Request, reply Reply) round {
 	}
 	size := requestBytes(req)
 	perByte := t.tokensPerByte()
-	if u := reply.Usage; u != nil {
+	if u := reply.Usage; u != nil && u.possible() {
 		r.Usage = tokens{u.InputTokens, u.OutputTokens, u.CachedTokens}
 		if size > 500 && u.InputTokens > 0 { // a short one says little
 			perByte += (float64(u.InputTokens)/float64(size) - perByte) * learning

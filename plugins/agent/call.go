@@ -304,8 +304,9 @@ func (t *turn) toldOf(o sdk.Outcome) callResult {
 	return res
 }
 
-// cut is at most n bytes of the text.
+// cut is at most n bytes of the text, and no more than can be stored.
 func (r *callResult) cut(n int) string {
+	n = min(n, jsonPrefix(r.Text, maxStoredJSON))
 	if r.of > 0 {
 		return cutOf(r.Text, n, r.of, "")
 	}

@@ -62,13 +62,15 @@ func messageID(task *sdk.Task, n int) string {
 	return fmt.Sprintf("%s_%d", id, n)
 }
 
-// maxStored is the most bytes of text of a message; the store takes 256 KiB.
-const maxStored = 128 << 10
+// maxStored is the most bytes of text of a message, and maxStoredJSON of the same as
+// JSON, where a character may be six; the store and a step take 256 KiB.
+const (
+	maxStored     = 128 << 10
+	maxStoredJSON = 192 << 10
+)
 
 func (m *message) write(session string) (sdk.KVWrite, error) {
-	if len(m.Text) > maxStored {
-		m.Text = cut(m.Text, maxStored, "")
-	}
+	m.Text = cutJSON(m.Text, maxStored, maxStoredJSON)
 	b, err := json.Marshal(m)
 	return sdk.KVWrite{Set: &sdk.KVSet{Key: messageKey(session, m.N), Value: b}}, err
 }
@@ -295,6 +297,32 @@ func clip(s string, n int) string {
 // cut shortens what a tool said, visibly: the model must not take a part for the
 // whole.
 func cut(s string, n int, where string) string { return cutOf(s, n, len(s), where) }
+
+// cutJSON is cut of a text that must not be longer than n bytes, nor than most as JSON.
+func cutJSON(s string, n, most int) string {
+	if 6*len(s) > most {
+		n = min(n, jsonPrefix(s, most))
+	}
+	return cut(s, n, "")
+}
+
+// jsonPrefix is how many bytes of a text are at most so many in a JSON string.
+func jsonPrefix(s string, most int) int {
+	for i, r := range s {
+		switch {
+		case r == '"', r == '\\', r == '\n', r == '\r', r == '\t':
+			most -= 2
+		case r < ' ', r == '<', r == '>', r == '&', r == '\u2028', r == '\u2029', r == utf8.RuneError:
+			most -= 6
+		default:
+			most -= utf8.RuneLen(r)
+		}
+		if most < 0 {
+			return i
+		}
+	}
+	return len(s)
+}
 
 // cutOf is cut of a text that is itself the beginning of one of total bytes.
 func cutOf(s string, n, total int, where string) string {

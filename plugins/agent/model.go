@@ -92,8 +92,8 @@ type Usage struct {
 const (
 	stopEnd       = "end"
 	stopToolCalls = "tool_calls"
-	stopLength    = "length" // cut by MaxTokens or the context window; its calls may be incomplete
-	stopRefusal   = "refusal"
+	stopLength    = "length"  // cut by MaxTokens or the context window; its calls may be incomplete
+	stopRefusal   = "refusal" // the same holds for its calls
 )
 
 // Reply is the whole answer.

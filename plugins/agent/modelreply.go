@@ -121,6 +121,15 @@ func (b *replyBuilder) finish(messages int) Reply {
 	return r
 }
 
+// mostTokens is far more than any call has, and what plugin usage takes.
+const mostTokens = 1_000_000_000
+
+// possible reports whether a server's count can be true.
+func (u *Usage) possible() bool {
+	return u.InputTokens >= 0 && u.InputTokens <= mostTokens && u.OutputTokens >= 0 && u.OutputTokens <= mostTokens &&
+		u.CachedTokens >= 0 && u.CachedTokens <= u.InputTokens
+}
+
 // objectArguments returns a call's arguments as a JSON object, for replaying it: a
 // server may fail on anything else.
 func objectArguments(arguments string) json.RawMessage {

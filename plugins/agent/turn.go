@@ -302,13 +302,14 @@ func (t *turn) finish(ctx context.Context, stop string) (chatResult, error) {
 	return out, nil
 }
 
-// maxResponse bounds the text in a result, which has 256 KiB for everything.
-const maxResponse = 120 << 10
+// The text in a result is bounded, which has 256 KiB for everything, and as JSON.
+const (
+	maxResponse     = 120 << 10
+	maxResponseJSON = 160 << 10
+)
 
 func (t *turn) clipResult(out *chatResult) {
-	if len(out.Response) > maxResponse {
-		out.Response = cut(out.Response, maxResponse, "")
-	}
+	out.Response = cutJSON(out.Response, maxResponse, maxResponseJSON)
 	for i := range out.ToolCalls {
 		out.ToolCalls[i].Arguments, _ = brief(out.ToolCalls[i].Arguments, 1000)
 	}
