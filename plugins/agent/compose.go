@@ -204,7 +204,7 @@ const cutNote = 80
 
 // prepare finds out what the model may use and know: the tools, what is remembered,
 // what was said.
-func (t *turn) prepare(ctx context.Context, mcp json.RawMessage, memories []memoryRef) error {
+func (t *turn) prepare(ctx context.Context, mcp []json.RawMessage, memories []memoryRef) error {
 	t.memories = memories
 	if err := t.loadTools(ctx, mcp); err != nil {
 		return err
@@ -229,7 +229,7 @@ const maxMemories = 5
 
 // gather asks the other plugins, at the same time, for their tools and memories. What
 // does not answer is left out: the turn goes on without.
-func (t *turn) gather(ctx context.Context) (mcp json.RawMessage, memories []memoryRef, err error) {
+func (t *turn) gather(ctx context.Context) (mcp []json.RawMessage, memories []memoryRef, err error) {
 	var subs []sdk.Submission
 	if t.start.has("mcp.list_tools") {
 		subs = append(subs, t.child("mcp.list_tools", map[string]any{}, gatherTimeout))
@@ -247,7 +247,9 @@ func (t *turn) gather(ctx context.Context) (mcp json.RawMessage, memories []memo
 	for i, o := range outcomes {
 		err := o.Err()
 		if err == nil && subs[i].Kind == "mcp.list_tools" {
-			mcp = o.Result
+			if mcp, err = t.moreTools(ctx, o.Result); err != nil {
+				return nil, nil, err
+			}
 		} else if err == nil {
 			var found struct {
 				Facts []memoryRef `json:"facts"`
@@ -260,6 +262,34 @@ func (t *turn) gather(ctx context.Context) (mcp json.RawMessage, memories []memo
 		}
 	}
 	return mcp, memories, nil
+}
+
+// moreTools reads the pages after the first of a list of tools, as far as a model can be
+// told of them.
+func (t *turn) moreTools(ctx context.Context, first json.RawMessage) (pages []json.RawMessage, err error) {
+	for last, tools := first, 0; ; {
+		pages = append(pages, last)
+		var page struct {
+			Tools []json.RawMessage `json:"tools"`
+			Next  string            `json:"next_cursor"`
+		}
+		unread := json.Unmarshal(last, &page) // which loadTools tells of
+		if unread != nil || page.Next == "" || len(page.Tools) == 0 {
+			return pages, nil //nolint:nilerr // as it says
+		}
+		if tools += len(page.Tools); tools >= maxTools {
+			return pages, nil
+		}
+		out, err := sdk.RunAll(ctx, t.host, "more tools", []sdk.Submission{t.child("mcp.list_tools", map[string]any{"cursor": page.Next}, gatherTimeout)})
+		if err != nil {
+			return nil, err
+		}
+		if err := out[0].Err(); err != nil {
+			t.host.Log(8, "the turn goes on without some tools", "type", "model", "error", err)
+			return pages, nil
+		}
+		last = out[0].Result
+	}
 }
 
 const (

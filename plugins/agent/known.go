@@ -82,8 +82,8 @@ func (t *turn) needsOthers() bool {
 	return !strings.HasPrefix(name, "/") && t.start.Missing == ""
 }
 
-// loadTools finds the turn's tools; mcp is what mcp.list_tools returned, or nil.
-func (t *turn) loadTools(ctx context.Context, mcp json.RawMessage) error {
+// loadTools finds the turn's tools; mcp is the pages that mcp.list_tools returned.
+func (t *turn) loadTools(ctx context.Context, mcp []json.RawMessage) error {
 	kinds, said := t.kinds, t.kindsSaid
 	if said == "" { // the turn goes on after a crash
 		r, again, err := t.known.kindsList(ctx, t.host)
@@ -92,17 +92,25 @@ func (t *turn) loadTools(ctx context.Context, mcp json.RawMessage) error {
 		}
 		kinds, said = r.Kinds, again
 	}
-	var servers struct {
-		Tools []mcpTool `json:"tools"`
-	}
+	var tools []mcpTool
 	var unread error
-	key := strings.Join(append([]string{said, string(mcp)}, t.start.Kinds...), "\n")
+	parts := []string{said}
+	for _, page := range mcp {
+		parts = append(parts, string(page))
+	}
+	key := strings.Join(append(parts, t.start.Kinds...), "\n")
 	t.known.mu.Lock()
 	if t.known.key != key {
-		if len(mcp) > 0 {
-			unread = json.Unmarshal(mcp, &servers)
+		for _, page := range mcp {
+			var list struct {
+				Tools []mcpTool `json:"tools"`
+			}
+			if unread = json.Unmarshal(page, &list); unread != nil {
+				break
+			}
+			tools = append(tools, list.Tools...)
 		}
-		t.known.key, t.known.tools = key, t.toolset(kinds, servers.Tools)
+		t.known.key, t.known.tools = key, t.toolset(kinds, tools)
 	}
 	t.tools = t.known.tools
 	t.known.mu.Unlock()

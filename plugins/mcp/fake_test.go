@@ -20,13 +20,15 @@ func serverMain(part string) {
 	case "exits":
 		fmt.Fprintln(os.Stderr, "no licence found")
 		os.Exit(7)
-	case "noisy", "slow", "shy", "parent", "mute", "plain", "dying", "deaf":
+	case "noisy", "slow", "shy", "parent", "mute", "plain", "dying", "deaf", "wordy", "fickle":
 		for sc := bufio.NewScanner(os.Stdin); sc.Scan(); {
 			answer(part, sc.Bytes())
 		}
 	}
 	os.Exit(0)
 }
+
+var lists int
 
 func answer(part string, line []byte) {
 	var req struct {
@@ -62,6 +64,19 @@ func answer(part string, line []byte) {
 		if part == "mute" && os.Getenv("MUTE_AFTER") == "" {
 			_ = os.Setenv("MUTE_AFTER", "1")
 		} else if part == "mute" {
+			return
+		}
+		switch part {
+		case "wordy":
+			reply(`{"tools":[{"name":"all","description":"` + strings.Repeat("word ", 60_000) + `","inputSchema":{"type":"object"}},{"name":"` + strings.Repeat("n", 1000) + `","inputSchema":{"type":"object"}},{"name":"hello","inputSchema":{"type":"object"}}]}`)
+			return
+		case "fickle": // other names each time
+			lists++
+			var tools []string
+			for i := range 1000 {
+				tools = append(tools, fmt.Sprintf(`{"name":"tool_%d_%d_%s","inputSchema":{"type":"object"}}`, lists, i, strings.Repeat("x", 100)))
+			}
+			reply(`{"tools":[` + strings.Join(tools, ",") + `]}`)
 			return
 		}
 		reply(`{"tools":[{"name":"hello","inputSchema":{"type":"object"}},{"name":"environment","inputSchema":{"type":"object"}},{"name":"big","inputSchema":{"type":"object"}},{"name":"empty","inputSchema":{"type":"object"}},{"name":"refuse","inputSchema":{"type":"object"}},{"name":"garbled","inputSchema":{"type":"object"}},{"name":"strange","inputSchema":{"type":"object"}},{"name":"wrong","inputSchema":{"type":"object"}}]}`)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 
@@ -18,9 +19,30 @@ type pins struct {
 	version int64 // in the store; 0: not there yet
 }
 
-// maxPins is the most tools of a server that are remembered; beyond it new ones are
-// disabled.
-const maxPins = 2000
+// The most tools of a server that are remembered, and their bytes, which are one value
+// of the store; beyond it new ones are disabled.
+const (
+	maxPins     = 2000
+	maxPinBytes = 200 << 10
+)
+
+// add pins a tool, if there is room.
+func (p pins) add(name, hash string) bool {
+	size := 0
+	for name := range p.Tools {
+		size += pinBytes(name)
+	}
+	if len(p.Tools) >= maxPins || size+pinBytes(name) > maxPinBytes {
+		return false
+	}
+	p.Tools[name] = hash
+	return true
+}
+
+func pinBytes(name string) int {
+	b, _ := json.Marshal(name)
+	return len(b) + len(`:"",`) + 2*sha256.Size
+}
 
 func pinKey(server string) string { return "pins/" + server }
 
@@ -72,13 +94,17 @@ func (p *pool) judge(ctx context.Context, host sdk.Host, tools []tool) error {
 		err := changePins(ctx, host, server, func(pinned pins) (changed bool) {
 			for _, t := range tools {
 				hash, ok := pinned.Tools[t.Name]
-				if !ok && len(pinned.Tools) < maxPins {
+				if !ok && pinned.add(t.Name, t.Hash) {
 					hash, changed = t.Hash, true
-					pinned.Tools[t.Name] = hash
 				}
-				t.Pinned, t.Enabled, t.Reason = hash, hash == t.Hash, ""
-				if !t.Enabled {
+				if t.Pinned = hash; t.large {
+					continue
+				}
+				if t.Enabled, t.Reason = hash == t.Hash, ""; !t.Enabled {
 					t.Reason = "it changed since it was confirmed; look at it, then run mcp.confirm_tool with its schema_hash"
+					if !ok && hash == "" {
+						t.Reason = "the server has had more tools than are remembered; look at it, then run mcp.confirm_tool with its schema_hash"
+					}
 				}
 			}
 			return changed
@@ -96,7 +122,10 @@ func (p *pool) usable(ctx context.Context, host sdk.Host, t tool) error {
 	if err := p.judge(ctx, host, one); err != nil {
 		return err
 	}
-	if !one[0].Enabled {
+	switch {
+	case t.large:
+		return sdk.Errorf(sdk.CodeForbidden, "MCP server %q: tool %s is disabled: %s", t.Server, t.Name, t.Reason)
+	case !one[0].Enabled:
 		return sdk.Errorf(sdk.CodeForbidden, "MCP server %q: tool %s is disabled: %s %s", t.Server, t.Name, one[0].Reason, t.Hash)
 	}
 	return nil

@@ -30,6 +30,8 @@ type tool struct {
 	Enabled      bool        `json:"enabled"`
 	Reason       string      `json:"reason,omitempty"` // why it is not
 	Pinned       string      `json:"pinned_hash,omitempty"`
+
+	large bool // too much is said of it
 }
 
 // annotations are what the server says of a tool's effects. They are hints; where
@@ -54,8 +56,16 @@ func newTool(server string, t *mcp.Tool) tool {
 	b, _ := json.Marshal([]any{t.Name, t.Title, t.Description, t.InputSchema, t.OutputSchema, t.Annotations})
 	sum := sha256.Sum256(b)
 	out.Hash = hex.EncodeToString(sum[:])
+	if whole, _ := json.Marshal(out); len(whole) > maxItem-1024 { // with a reason and a pinned hash
+		out.large, out.Enabled = true, false
+		out.Reason = fmt.Sprintf("its description and schemas have %d bytes, which fit in no result", len(b))
+		out.Title, out.Description, out.InputSchema, out.OutputSchema = "", "", map[string]any{"type": "object"}, nil
+	}
 	return out
 }
+
+// maxName is the longest name of a tool; one that is longer is left out.
+const maxName = 256
 
 // maxTools is where a list is cut off, of a server that never ends it.
 const maxTools = 1000
@@ -93,7 +103,7 @@ func allTools(ctx context.Context, session *mcp.ClientSession) ([]*mcp.Tool, err
 			return nil, err
 		}
 		for _, t := range page.Tools {
-			if !seen[t.Name] {
+			if !seen[t.Name] && len(t.Name) <= maxName {
 				seen[t.Name] = true
 				all = append(all, t)
 			}
