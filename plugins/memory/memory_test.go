@@ -142,6 +142,17 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// Numbers are found as they were written.
+func TestSearchNumbers(t *testing.T) {
+	h := sdktest.NewHost()
+	run(t, h, "set", `{"section":"notes","key":"n","value":{"phone":5551234567,"order":[12345678901234567890],"pi":3.25}}`)
+	for _, query := range []string{"5551234567", "12345678901234567890", "3.25"} {
+		if got := run(t, h, "search", `{"query":"`+query+`"}`)["results"].([]any); len(got) != 1 {
+			t.Errorf("%s: %v", query, got)
+		}
+	}
+}
+
 func TestWithoutGrants(t *testing.T) {
 	h := sdktest.NewHost()
 	h.Denied[sdk.OpPublish] = true

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -75,7 +75,9 @@ func words(key string, value json.RawMessage) string {
 	var b strings.Builder
 	b.WriteString(key)
 	var v any
-	if json.Unmarshal(value, &v) == nil {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber() // as they are written: 5551234567 is not 5.551234567e+09
+	if d.Decode(&v) == nil {
 		collect(&b, v)
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(divide(b.String(), true), " "), "\x00", " ")
@@ -116,8 +118,8 @@ func collect(b *strings.Builder, v any) {
 	switch v := v.(type) {
 	case string:
 		b.WriteString(" " + v)
-	case float64:
-		fmt.Fprintf(b, " %v", v)
+	case json.Number:
+		b.WriteString(" " + v.String())
 	case []any:
 		for _, item := range v {
 			collect(b, item)
