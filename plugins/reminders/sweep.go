@@ -30,8 +30,10 @@ type processedTodo struct {
 const (
 	// grace is how late a reminder is before its timer counts as lost.
 	grace = 5 * time.Second
-	// maxSwept bounds one sweep, and what its result holds; the next goes on.
-	maxSwept = 500
+	// maxSwept bounds what one sweep does, and sweptBytes what its result holds of it; the
+	// next goes on.
+	maxSwept   = 500
+	sweptBytes = 160 << 10
 )
 
 // processDue makes due what is due and whose timer is lost, and tells of to-dos that
@@ -42,28 +44,35 @@ func (p *reminders) processDue(ctx context.Context, host sdk.Host, _ struct{}) (
 		return nil, err
 	}
 	out := sweep{ProcessedTasks: []processedTodo{}, ProcessedReminders: []dueEvent{}, Timestamp: t}
-	late := t.Add(-grace)
-	out.DueReminders, err = passed(ctx, host, "due", late, func(at sdk.Time, id string) error {
+	late, room := t.Add(-grace), sweptBytes
+	note := func(v any) {
+		b, _ := json.Marshal(v) // of plain types
+		room -= len(b) + 1
+	}
+	out.DueReminders, err = passed(ctx, host, "due", late, &room, func(at sdk.Time, id string) error {
 		f, err := p.occur(ctx, host, id, func(r *reminder) bool { return r.DueAt == at })
 		if err == nil && f.Fired {
 			out.ProcessedReminders = append(out.ProcessedReminders, *f.Event)
+			note(f.Event)
 		}
 		return err
 	})
 	var more error
-	out.DueTasks, more = passed(ctx, host, "tododue", t, func(at sdk.Time, id string) error {
+	out.DueTasks, more = passed(ctx, host, "tododue", t, &room, func(at sdk.Time, id string) error {
 		d, err := p.overdue(ctx, host, at, id, t)
 		if d != nil {
-			out.ProcessedTasks = append(out.ProcessedTasks, processedTodo{d.ID, d.Title, at})
+			one := processedTodo{d.ID, d.Title, at}
+			out.ProcessedTasks = append(out.ProcessedTasks, one)
+			note(one)
 		}
 		return err
 	})
 	return out, errors.Join(err, more)
 }
 
-// passed calls f for what stands in an index before a time. What goes wrong with one
-// does not keep the others waiting.
-func passed(ctx context.Context, host sdk.Host, index string, before sdk.Time, f func(at sdk.Time, id string) error) (int, error) {
+// passed calls f for what stands in an index before a time, while there is room. What
+// goes wrong with one does not keep the others waiting.
+func passed(ctx context.Context, host sdk.Host, index string, before sdk.Time, room *int, f func(at sdk.Time, id string) error) (int, error) {
 	n, faults := 0, []error(nil)
 	req := sdk.KVList{Prefix: index + "/", Limit: 1} // mostly nothing has passed, and one says so
 	for n < maxSwept {
@@ -78,7 +87,7 @@ func passed(ctx context.Context, host sdk.Host, index string, before sdk.Time, f
 				return n, fmt.Errorf("index %q: %w", it.Key, err)
 			}
 			at := sdk.Time(ms)
-			if at > before {
+			if at > before || *room <= 0 {
 				return n, errors.Join(faults...)
 			}
 			n++

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -50,6 +51,29 @@ func TestSweepGoesOn(t *testing.T) {
 	w.wantDue("good@28T09:11:00#1")
 	if w.count("todo.due") != 1 {
 		t.Error("the to-do was not noticed")
+	}
+}
+
+// What a sweep did fits in its result, however long the texts are: the next goes on.
+func TestLargeSweep(t *testing.T) {
+	w := newWorld(t, "")
+	w.lose = true
+	const many = 200
+	for range many {
+		w.one("create", `{"in":"10 minutes","text":"`+strings.Repeat("🎉", 1000)+`"}`)
+		w.one("todo_add", `{"title":"`+strings.Repeat("<", 255)+`","due":"in 1 minute"}`)
+	}
+	w.now = w.now.Add(time.Hour)
+	reminders, todos := 0.0, 0.0
+	for range 20 {
+		m := w.run("process_due", `{}`)
+		if b, _ := json.Marshal(m); len(b) > 250<<10 {
+			t.Errorf("a result of %d bytes", len(b))
+		}
+		reminders, todos = reminders+m["due_reminders"].(float64), todos+m["due_tasks"].(float64)
+	}
+	if reminders != many || todos != many || w.count("todo.due") != many {
+		t.Errorf("%v reminders, %v to-dos", reminders, todos)
 	}
 }
 
