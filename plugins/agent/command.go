@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -31,8 +32,7 @@ Anything else is said to the model.`
 
 // command does what a message that begins with a slash says.
 func (t *turn) command(ctx context.Context) (chatResult, error) {
-	name, rest, _ := strings.Cut(strings.TrimSpace(t.in.Message), " ")
-	rest = strings.TrimSpace(rest)
+	name, rest := firstWord(strings.TrimSpace(t.in.Message))
 	session := t.in.Session
 	text, err := "", error(nil)
 	switch strings.ToLower(name) {
@@ -70,6 +70,15 @@ func (t *turn) command(ctx context.Context) (chatResult, error) {
 		return chatResult{}, err
 	}
 	return t.say(session, text, stopCommand), nil
+}
+
+// firstWord is the first word of a text, and what follows the white space behind it.
+func firstWord(text string) (word, rest string) {
+	i := strings.IndexFunc(text, unicode.IsSpace)
+	if i < 0 {
+		return text, ""
+	}
+	return text[:i], strings.TrimSpace(text[i:])
 }
 
 func (t *turn) newSession(ctx context.Context, title string) (string, string, error) {
@@ -160,11 +169,11 @@ func (t *turn) clear(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	last := s.Next - 1
-	if s.Turn != "" { // one is under way, or was cut off
-		last = s.TurnBase - 1
-	}
 	_, err = change(ctx, t.host, s.ID, func(s *session) error {
+		last := s.Next - 1
+		if s.Turn != "" { // one is under way, or was cut off
+			last, s.Cleared = s.TurnBase-1, s.Turn
+		}
 		s.Summary, s.SummaryUpTo = "", max(s.SummaryUpTo, last)
 		return nil
 	})
@@ -212,14 +221,14 @@ func (t *turn) findTools(ctx context.Context) error {
 
 // callTool makes one call for a person, under the same policy as a model's.
 func (t *turn) callTool(ctx context.Context, rest string) (string, error) {
-	name, arguments, _ := strings.Cut(rest, " ")
+	name, arguments := firstWord(rest)
 	if name == "" {
 		return "", sdk.Invalid("message", "want /tool NAME {JSON}; /tools lists them")
 	}
 	if err := t.findTools(ctx); err != nil {
 		return "", err
 	}
-	c := toolCall{ID: "call_1", Name: name, Arguments: strings.TrimSpace(arguments)}
+	c := toolCall{ID: "call_1", Name: name, Arguments: arguments}
 	p, err := sdk.Step(ctx, t.host, "plan", func(context.Context) (plan, error) { return t.planOne(c), nil })
 	if err != nil {
 		return "", err

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -97,21 +98,24 @@ func TestCommands(t *testing.T) {
 		t.Error(m)
 	}
 	for message, want := range map[string]string{
-		"/tools":                        "demo_ask (ask): Does demo.ask.\ndemo_echo (auto): Does demo.echo.",
-		"/history":                      "Nothing was said yet.",
-		" \n/history ":                  "Nothing was said yet.",
-		"/models":                       "OPENAI_MODEL",
-		"/usage model":                  "model: 2 requests, 10 tokens in, 5 out, $0.500000, 1 of them without a known price\nall: 2 requests",
-		"/memory where does Bob work?":  "Bob works at Acme [Bob, noted 2026-01-02] fct_1",
-		"/memory nothing of that":       "Nothing is remembered",
-		`/memory set facts job {"a":1}`: `"value":{"a":1}`,
-		"/memory set facts job plain":   `"value":"plain"`,
-		"/memory get session_state x":   `"session":"` + id + `"`,
-		`/tool demo_echo {"n":1}`:       `{"got":{"n":1}}`,
-		`/tool demo.ask {"n":2}`:        `{"got":{"n":2}}`,
-		"/remind in 5 seconds stretch":  `I will remind you of "stretch" at 2026-01-01T00:00:05.000Z (rem_1).`,
-		"/remind list":                  "2026-01-01T00:00:05.000Z  stretch rem_1\n2026-01-31T09:00:00.000Z  pay rent [monthly] rem_2\nThere are more: ask for reminders.list.",
-		"/clear":                        "Cleared",
+		"/tools":                          "demo_ask (ask): Does demo.ask.\ndemo_echo (auto): Does demo.echo.",
+		"/history":                        "Nothing was said yet.",
+		" \n/history ":                    "Nothing was said yet.",
+		"/models":                         "OPENAI_MODEL",
+		"/usage model":                    "model: 2 requests, 10 tokens in, 5 out, $0.500000, 1 of them without a known price\nall: 2 requests",
+		"/memory where does Bob work?":    "Bob works at Acme [Bob, noted 2026-01-02] fct_1",
+		"/memory nothing of that":         "Nothing is remembered",
+		`/memory set facts job {"a":1}`:   `"value":{"a":1}`,
+		"/memory set facts job plain":     `"value":"plain"`,
+		"/memory get session_state x":     `"session":"` + id + `"`,
+		`/tool demo_echo {"n":1}`:         `{"got":{"n":1}}`,
+		`/tool demo.ask {"n":2}`:          `{"got":{"n":2}}`,
+		"/remind in 5 seconds stretch":    `I will remind you of "stretch" at 2026-01-01T00:00:05.000Z (rem_1).`,
+		"/remind list":                    "2026-01-01T00:00:05.000Z  stretch rem_1\n2026-01-31T09:00:00.000Z  pay rent [monthly] rem_2\nThere are more: ask for reminders.list.",
+		"/tool\tdemo_echo\n{\"n\":3}":     `{"got":{"n":3}}`,
+		"/memory\nset  facts\tjob\nplain": `"value":"plain"`,
+		"/remind\nlist":                   "stretch rem_1",
+		"/clear":                          "Cleared",
 	} {
 		if got := w.say(id, message); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", message, got)
@@ -184,6 +188,26 @@ func TestClear(t *testing.T) {
 	if got := w.say("s", "/history"); !strings.Contains(got, "assistant: Hello Ada.") {
 		t.Error(got)
 	}
+}
+
+// TestClearAfterCut: what a turn has left that did not end well is forgotten, too.
+func TestClearAfterCut(t *testing.T) {
+	w := setup(t, `{}`)
+	w.echoes("demo.echo")
+	w.model.say = script(toolOf("c1", "demo_echo", `{}`), sdk.Permanent(errors.New("broken")), "Who?", "Bob.")
+	if _, err := w.handle(t.Context(), w.task("chat", `{"session":"s","message":"I am Ada"}`)); err == nil {
+		t.Fatal("it did not fail")
+	}
+	w.say("s", "/clear")
+	w.chat("s", "Who am I?")
+	if n := len(w.model.last().Messages); n != 1 {
+		t.Errorf("the model was told %d messages", n)
+	}
+	w.chat("s", "I am Bob")
+	if n := len(w.model.last().Messages); n != 3 {
+		t.Errorf("then %d messages", n)
+	}
+	w.wantKept("s", "user: I am Ada", "assistant:  →demo_echo", "tool: {}", "user: Who am I?", "assistant: Who?", "user: I am Bob", "assistant: Bob.")
 }
 
 func TestSessions(t *testing.T) {

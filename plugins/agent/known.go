@@ -74,7 +74,7 @@ func (t *turn) findKinds(ctx context.Context) error {
 
 // needsOthers reports whether the turn is about what other plugins do.
 func (t *turn) needsOthers() bool {
-	name, _, _ := strings.Cut(strings.TrimSpace(t.in.Message), " ")
+	name, _ := firstWord(strings.TrimSpace(t.in.Message))
 	switch strings.ToLower(name) {
 	case "/tools", "/tool", "/usage", "/memory", "/remind":
 		return true

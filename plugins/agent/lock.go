@@ -167,7 +167,11 @@ func (t *turn) tryLock(ctx context.Context, ended map[string]bool) (locked, erro
 				return locked{}, err
 			}
 			base = last + 1
+			if s.Cleared == s.Turn {
+				s.Summary, s.SummaryUpTo = "", last
+			}
 		}
+		s.Cleared = ""
 		user := t.userMessage(base)
 		w, err := user.write(s.ID)
 		if err != nil {

@@ -44,8 +44,7 @@ func (t *turn) recall(ctx context.Context, query string) (string, error) {
 }
 
 func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
-	verb, tail, _ := strings.Cut(rest, " ")
-	tail = strings.TrimSpace(tail)
+	verb, tail := firstWord(rest)
 	want := map[string]string{"remember": "FACT", "forget": "ID", "recall": "QUERY", "search": "QUERY", "list": "SECTION", "get": "SECTION KEY", "set": "SECTION KEY VALUE", "delete": "SECTION KEY"}[verb]
 	if len(strings.Fields(tail)) < len(strings.Fields(want)) {
 		return "", sdk.Invalid("message", "want /memory %s %s", verb, want)
@@ -71,18 +70,17 @@ func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
 
 // entryCommand concerns one entry.
 func (t *turn) entryCommand(ctx context.Context, verb, tail string) (string, error) {
-	section, key, _ := strings.Cut(tail, " ")
+	section, key := firstWord(tail)
 	payload := map[string]any{"section": section}
 	if verb == "set" {
 		var value string
-		key, value, _ = strings.Cut(strings.TrimSpace(key), " ")
+		key, value = firstWord(key)
 		var v any = value
 		if json.Valid([]byte(value)) {
 			v = json.RawMessage(value)
 		}
 		payload["value"] = v
 	}
-	key = strings.TrimSpace(key)
 	payload["key"] = key
 	if section == "session_state" && t.in.Session != "" {
 		payload["session"] = t.place()

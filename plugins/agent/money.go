@@ -24,9 +24,14 @@ func (t *turn) reserve(ctx context.Context, n int) (reservation string, err erro
 	if !t.start.has("usage.reserve") {
 		return "", nil
 	}
+	return t.reserveTokens(ctx, n, t.estimate(t.request()), cmp.Or(t.MaxOutputTokens, outputReserve))
+}
+
+// reserveTokens is reserve for so many tokens.
+func (t *turn) reserveTokens(ctx context.Context, n, input, output int) (reservation string, err error) {
 	id := usageID(t.task, n)
 	sub := t.child("usage.reserve", map[string]any{"id": id, "model": cmp.Or(t.in.Model, t.Model), "provider": t.UsageProvider, "session": t.session.ID,
-		"input_tokens": t.estimate(t.request()), "output_tokens": cmp.Or(t.MaxOutputTokens, outputReserve)}, moneyTimeout)
+		"input_tokens": input, "output_tokens": output}, moneyTimeout)
 	out, err := sdk.RunAll(ctx, t.host, fmt.Sprintf("reserve %d", n), []sdk.Submission{sub})
 	switch {
 	case err != nil && (stopped(ctx, err) || !final(err)):

@@ -42,6 +42,10 @@ type session struct {
 	// Waiting are the tasks that wait until they may speak here.
 	Waiting []string `json:"waiting,omitempty"`
 
+	// Cleared is the task in Turn when somebody said /clear. Should it never end well, what
+	// it has left is forgotten too.
+	Cleared string `json:"cleared,omitempty"`
+
 	// TokensPerByte is learnt from what the model server counts.
 	TokensPerByte float64 `json:"tokens_per_byte,omitempty"`
 

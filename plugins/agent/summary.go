@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -127,8 +128,14 @@ func (a *agent) summarize(ctx context.Context, host sdk.Host, in struct {
 	if perByte == 0 {
 		perByte = 0.25
 	}
+	t := &turn{agent: a, host: host, task: sdk.TaskFrom(ctx), session: s}
+	reserved, err := t.reserveSummary(ctx, list, perByte)
+	if err != nil {
+		return nil, err
+	}
 	text, used, err := a.summary(ctx, host, a.Model, s.Summary, list, perByte)
 	if err != nil {
+		t.release(ctx, 1, reserved, err)
 		return nil, err
 	}
 	upTo := list[len(list)-1].N
@@ -141,7 +148,24 @@ func (a *agent) summarize(ctx context.Context, host sdk.Host, in struct {
 	if err != nil {
 		return nil, err
 	}
-	t := &turn{agent: a, host: host, task: sdk.TaskFrom(ctx), session: s}
-	_ = t.publishUsage(ctx, usageID(t.task, 1), "", round{Model: a.Model, Usage: used})
+	_ = t.publishUsage(ctx, usageID(t.task, 1), reserved, round{Model: a.Model, Usage: used})
 	return map[string]any{"session": s.name(), "summary": s.Summary, "summarized": s.SummaryUpTo, "usage": used}, nil
+}
+
+// reserveSummary sets money aside for a summary that is asked for. One that a turn needs
+// is within what the turn has reserved for its whole context.
+func (t *turn) reserveSummary(ctx context.Context, list []message, perByte float64) (reservation string, err error) {
+	r, _, err := t.known.kindsList(ctx, t.host)
+	if err != nil || !slices.ContainsFunc(r.Kinds, func(k sdk.KindInfo) bool { return k.Kind == "usage.reserve" && k.Available }) {
+		return "", err
+	}
+	size := len(summaryPrompt) + len(t.session.Summary)
+	for i := range list {
+		size += list[i].bytes()
+	}
+	reservation, err = t.reserveTokens(ctx, 1, int(float64(size)*perByte), summaryTokens)
+	if sdk.CodeOf(err) == sdk.CodeBudgetExceeded {
+		err = sdk.Permanent(err)
+	}
+	return reservation, err
 }

@@ -318,6 +318,32 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestBudgetOfSummary: one that is asked for is within the budget as well.
+func TestBudgetOfSummary(t *testing.T) {
+	w := setup(t, `{}`)
+	w.model.say = script("Hello.", "They said hello.")
+	w.chat("s", "hello")
+	spent := true
+	w.offer("usage.reserve", sdk.KindInfo{}, func(json.RawMessage) (any, *sdk.Error) {
+		if spent {
+			return nil, sdk.Errorf(sdk.CodeBudgetExceeded, "the day's budget is spent")
+		}
+		return map[string]any{"reserved_usd": 0.1}, nil
+	})
+	w.fresh()
+	if _, err := w.handle(t.Context(), w.task("summarize", `{"session":"s"}`)); sdk.CodeOf(err) != sdk.CodeBudgetExceeded || sdk.AsError(err).Retryable {
+		t.Errorf("without a budget: %v", err)
+	}
+	if n := len(w.model.requests); n != 1 {
+		t.Errorf("the model was asked %d times", n)
+	}
+	spent = false
+	w.run("summarize", `{"session":"s"}`)
+	if last := w.Published[len(w.Published)-1]; !strings.Contains(string(last.Data), `"reservation":"`+last.ID+`"`) {
+		t.Errorf("the reservation is not settled: %s", last.Data)
+	}
+}
+
 // TestRelease: what was reserved for a call that fails for good is given back.
 func TestRelease(t *testing.T) {
 	w := setup(t, `{}`)
