@@ -50,6 +50,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "nagatha-runtime", version)
 		return 0
 	}
+	// From here on, since whoever asks for a reload does not know how far a start or a
+	// shutdown is: unheard, the signal would kill.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+
 	cfg, err := config.Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds()}.Load(*path)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
@@ -71,7 +76,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	if err := serve(ctx, cfg, stdout, stderr); err != nil {
+	if err := serve(ctx, cfg, hangup, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "nagatha-runtime: %v\n", err)
 		return 1
 	}

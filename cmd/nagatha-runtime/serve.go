@@ -10,10 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -40,8 +38,9 @@ type rooms struct {
 	listener net.Listener
 }
 
-// serve wires the rooms together and runs them until ctx ends.
-func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) error {
+// serve wires the rooms together and runs them until ctx ends. What comes from hangup
+// loads all plugins again.
+func serve(ctx context.Context, cfg *config.Config, hangup <-chan os.Signal, stdout, stderr io.Writer) error {
 	log := newLogger(cfg.Log, stderr)
 	if cfg.StoreURL == "" {
 		if err := store.Check(); err != nil {
@@ -57,6 +56,10 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) er
 		return taken
 	}
 	r, err := wire(ctx, cfg, log, listener)
+	if err != nil && ctx.Err() != nil {
+		log.Info("stopped while starting", "in", err)
+		return nil // as it was asked to
+	}
 	if err != nil {
 		return err
 	}
@@ -68,7 +71,7 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) er
 	if taken != nil {
 		return taken
 	}
-	return r.run(ctx, stdout)
+	return r.run(ctx, hangup, stdout)
 }
 
 // wire makes every room; none runs yet.
@@ -253,7 +256,7 @@ func (r *rooms) wireAPI() (err error) {
 // run runs the rooms. When ctx ends, or one of them fails, they stop in the order
 // in which they need each other: events and submits first, then running attempts,
 // then the clients that watch them, then the plugins.
-func (r *rooms) run(ctx context.Context, stdout io.Writer) error {
+func (r *rooms) run(ctx context.Context, hangup <-chan os.Signal, stdout io.Writer) error {
 	if err := process.Sweep(runDir(r.cfg.DataDir)); err != nil {
 		return fmt.Errorf("remove what an earlier run left: %w", err)
 	}
@@ -290,7 +293,7 @@ func (r *rooms) run(ctx context.Context, stdout io.Writer) error {
 		}
 		return r.bus.Run(ctx)
 	})
-	stopReload := r.reloadOnHangup(ctx)
+	stopReload := r.reloadOnHangup(ctx, hangup)
 
 	<-ctx.Done()
 	r.log.Info("shutting down: running tasks may end; a second signal does not wait", "at_most", r.cfg.Limits.Drain)
@@ -307,12 +310,9 @@ func (r *rooms) run(ctx context.Context, stdout io.Writer) error {
 }
 
 // reloadOnHangup loads every plugin again on SIGHUP.
-func (r *rooms) reloadOnHangup(ctx context.Context) (stop func()) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
+func (r *rooms) reloadOnHangup(ctx context.Context, hangup <-chan os.Signal) (stop func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		defer signal.Stop(hangup)
 		for {
 			select {
 			case <-ctx.Done():
