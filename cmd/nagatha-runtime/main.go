@@ -19,6 +19,7 @@ import (
 
 	"github.com/nagatha/nagatha-runtime/runtime"
 	"github.com/nagatha/nagatha-runtime/runtime/config"
+	"github.com/nagatha/nagatha-runtime/runtime/store"
 	"github.com/nagatha/nagatha-runtime/sdk/process"
 )
 
@@ -55,7 +56,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 
-	cfg, err := config.Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds()}.Load(*path)
+	cfg, err := config.Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds(), URL: store.CheckURL}.Load(*path)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1

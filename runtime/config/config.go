@@ -19,12 +19,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
@@ -140,7 +142,14 @@ type Loader struct {
 	Cron func(line, zone string) error
 	// Kinds are those of the runtime itself, which begin with "system."; nil: any.
 	Kinds []string
+	// URL says what is wrong with the address of a PostgreSQL, without telling what may
+	// be a password.
+	URL func(string) error
 }
+
+// maxFile bounds a configuration: of what else was named by mistake, such as a
+// database, HCL would list what is wrong for hours.
+const maxFile = 1 << 20
 
 // Load reads and checks a file.
 func Load(path string) (*Config, error) { return Loader{}.Load(path) }
@@ -150,9 +159,14 @@ func Parse(path string, src []byte) (*Config, error) { return Loader{}.Parse(pat
 
 // Load reads and checks a file.
 func (l Loader) Load(path string) (*Config, error) {
-	src, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no configuration file %s: name one with -config FILE", path)
+		return nil, fmt.Errorf("there is no configuration file %q: name one with -config FILE", path)
+	}
+	var src []byte
+	if err == nil {
+		defer f.Close()
+		src, err = io.ReadAll(io.LimitReader(f, maxFile+1)) // a device has no end
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
@@ -163,9 +177,15 @@ func (l Loader) Load(path string) (*Config, error) {
 // Parse checks the text of a file; path gives it a name, and is where relative
 // paths in it begin.
 func (l Loader) Parse(path string, src []byte) (*Config, error) {
+	if len(src) > maxFile {
+		return nil, fmt.Errorf("%s is no configuration: it has more than %s; name one with -config FILE", path, formatSize(maxFile))
+	}
+	if line := notText(src); line > 0 {
+		return nil, fmt.Errorf("%s is no configuration: line %d is not text in UTF-8; mend it, or name another file with -config FILE", path, line)
+	}
 	p := hclparse.NewParser()
 	file, diags := p.ParseHCL(src, path)
-	c := &checker{dir: filepath.Dir(path), cron: l.Cron, kinds: l.Kinds}
+	c := &checker{dir: filepath.Dir(path), cron: l.Cron, kinds: l.Kinds, url: l.URL}
 	c.misshapen(diags)
 	cfg := &Config{}
 	if !diags.HasErrors() {
@@ -178,6 +198,17 @@ func (l Loader) Parse(path string, src []byte) (*Config, error) {
 		return nil, c.err(p.Files())
 	}
 	return cfg, nil
+}
+
+// notText returns the first line that no text has, or 0.
+func notText(src []byte) int {
+	n := 0
+	for line := range bytes.Lines(src) {
+		if n++; !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 {
+			return n
+		}
+	}
+	return 0
 }
 
 // err writes diagnostics without any value: those that HCL attaches are cut off.
@@ -305,6 +336,10 @@ func (c *checker) store(cfg *Config, b *kindBlock) {
 		c.bad(b.Def, "store \"postgres\" needs a url", "Add url = env(\"DATABASE_URL\"), such as postgres://user:password@host:5432/database.")
 	} else if !strings.HasPrefix(cfg.StoreURL, "postgres://") && !strings.HasPrefix(cfg.StoreURL, "postgresql://") {
 		c.bad(b.Def, "not a URL of PostgreSQL", "Want postgres://user:password@host:5432/database.")
+	} else if c.url != nil {
+		if err := c.url(cfg.StoreURL); err != nil {
+			c.bad(b.Def, "not a URL of PostgreSQL", "It is refused: %v.", err)
+		}
 	}
 }
 

@@ -233,6 +233,28 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
+// What is no configuration is said at once: HCL would list for hours what is wrong with
+// a program that was named by mistake.
+func TestNotAConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct{ text, want string }{
+		"program":  {"data_dir = \"a\"\n\x7fELF\x02\x01\x00" + strings.Repeat("\x00\xff{", 100_000), "line 2 is not text"},
+		"latin-1":  {"# Stra\xdfe\n", "line 1 is not text"},
+		"database": {strings.Repeat("SQLite format 3\n", 100_000), "more than 1MiB"},
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) || len(err.Error()) > 500 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Load("/dev/zero"); err == nil || !strings.Contains(err.Error(), "more than 1MiB") {
+		t.Errorf("a device: %v", err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	src, err := os.ReadFile("../../config.hcl")
 	if err != nil {

@@ -70,8 +70,11 @@ func (c *checker) plugin(b *pluginBlock) Plugin {
 	case b.Name == "system":
 		c.bad(b.Def, "reserved name", "system.* are kinds of the runtime itself; choose another name.")
 	}
+	before := len(c.diags)
+	command := c.list(b.Command)
+	wrong := len(c.diags) > before // which has been said
 	p := Plugin{
-		Name: b.Name, Wasm: c.path(b.Wasm, ""), Command: c.list(b.Command), Env: c.strings(b.Env, b.Def), Dir: c.path(b.Dir, ""),
+		Name: b.Name, Wasm: c.path(b.Wasm, ""), Command: command, Env: c.strings(b.Env, b.Def), Dir: c.path(b.Dir, ""),
 		SHA256: strings.ToLower(c.text(b.SHA256, "")), MTLS: c.boolean(b.MTLS, false), Enabled: c.boolean(b.Enabled, true),
 		Config: json.RawMessage("{}"),
 	}
@@ -82,7 +85,7 @@ func (c *checker) plugin(b *pluginBlock) Plugin {
 	if given(b.Wasm) == given(b.Command) {
 		c.bad(b.Def, "wasm or command", "A plugin needs either wasm = \"FILE\" or command = [\"PROGRAM\", …], and not both.")
 	}
-	if given(b.Command) && len(p.Command) == 0 {
+	if given(b.Command) && !wrong && (len(p.Command) == 0 || p.Command[0] == "") {
 		c.bad(b.Command.Range(), "empty command", "Want the program and its arguments, such as [\"build/plugins/mcp\"].")
 	}
 	if len(p.Command) > 0 && strings.Contains(p.Command[0], "/") {

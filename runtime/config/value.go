@@ -28,6 +28,7 @@ type checker struct {
 	seen  map[string]hcl.Range
 	cron  func(line, zone string) error // may be nil
 	kinds []string                      // of the runtime itself; nil: any
+	url   func(string) error            // may be nil
 
 	grantQueues []grantQueues
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -42,10 +43,12 @@ const connecting = 10 * time.Second
 
 // openPostgres connects to a server that several runtimes may share.
 func (s *Store) openPostgres(ctx context.Context) (err error) {
+	if err := CheckURL(s.cfg.URL); err != nil {
+		return fmt.Errorf("store \"postgres\": %w", err)
+	}
 	cfg, err := pgx.ParseConfig(s.cfg.URL)
 	if err != nil {
-		// The error would print the URL, and the password with it.
-		return errors.New("store \"postgres\": the url is malformed; want postgres://user:password@host:5432/database")
+		return err // cannot happen
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connecting
@@ -61,6 +64,22 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 	}
 	s.r = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error { return order(ctx, c, settings) }))
 	return s.openWire(ctx, cfg, schema)
+}
+
+// CheckURL says what is wrong with an address, without its parts: where it is torn
+// apart wrongly, any of them may be the password.
+func CheckURL(text string) error {
+	_, err := pgx.ParseConfig(text)
+	if err == nil {
+		return nil
+	}
+	var torn *url.Error
+	var refused *pgconn.ParseConfigError
+	why := "the url is malformed"
+	if !errors.As(err, &torn) && errors.As(err, &refused) && errors.Unwrap(refused) != nil {
+		why = errors.Unwrap(refused).Error()
+	}
+	return fmt.Errorf("%s; want postgres://user:password@host:5432/database, special characters of the password percent-encoded", why)
 }
 
 // order runs statements that return nothing.
