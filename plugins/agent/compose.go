@@ -240,7 +240,7 @@ func (t *turn) gather(ctx context.Context) (mcp []json.RawMessage, memories []me
 	if len(subs) == 0 {
 		return nil, nil, nil
 	}
-	outcomes, err := sdk.RunAll(ctx, t.host, "prepare", subs)
+	outcomes, err := t.runAgain(ctx, "prepare", subs...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -280,7 +280,7 @@ func (t *turn) moreTools(ctx context.Context, first json.RawMessage) (pages []js
 		if tools += len(page.Tools); tools >= maxTools {
 			return pages, nil
 		}
-		out, err := sdk.RunAll(ctx, t.host, "more tools", []sdk.Submission{t.child("mcp.list_tools", map[string]any{"cursor": page.Next}, gatherTimeout)})
+		out, err := t.runAgain(ctx, "more tools", t.child("mcp.list_tools", map[string]any{"cursor": page.Next}, gatherTimeout))
 		if err != nil {
 			return nil, err
 		}
@@ -304,4 +304,32 @@ func (t *turn) child(kind string, payload any, timeout time.Duration) sdk.Submis
 	b, _ := json.Marshal(payload) // of plain types
 	return sdk.Submission{Kind: kind, Payload: b, MaxAttempts: 1, Timeout: sdk.Duration(timeout), Expires: sdk.Now().Add(startWithin),
 		Labels: map[string]string{"session": t.sessionID()}}
+}
+
+// maxLost is how often children that a crash cut are run again.
+const maxLost = 3
+
+// runAgain runs children that do no harm twice, and those again that a crash has cut: a
+// turn that goes on after it must not go without tools, memories or a reservation.
+func (t *turn) runAgain(ctx context.Context, name string, subs ...sdk.Submission) ([]sdk.Outcome, error) {
+	out, err := sdk.RunAll(ctx, t.host, name, subs)
+	for range maxLost {
+		var at []int
+		var lost []sdk.Submission
+		for i, o := range out {
+			if o.Error != nil && (o.Error.Code == sdk.CodeNodeLost || o.Error.Code == sdk.CodePluginCrashed) {
+				subs[i].Expires = sdk.Now().Add(startWithin)
+				at, lost = append(at, i), append(lost, subs[i])
+			}
+		}
+		if err != nil || len(lost) == 0 {
+			break
+		}
+		var again []sdk.Outcome
+		again, err = sdk.RunAll(ctx, t.host, name+" again", lost)
+		for k, o := range again {
+			out[at[k]] = o
+		}
+	}
+	return out, err
 }

@@ -32,7 +32,7 @@ func (t *turn) reserveTokens(ctx context.Context, n, input, output int) (reserva
 	id := usageID(t.task, n)
 	sub := t.child("usage.reserve", map[string]any{"id": id, "model": cmp.Or(t.in.Model, t.Model), "provider": t.UsageProvider, "session": t.session.ID,
 		"input_tokens": input, "output_tokens": output}, moneyTimeout)
-	out, err := sdk.RunAll(ctx, t.host, fmt.Sprintf("reserve %d", n), []sdk.Submission{sub})
+	out, err := t.runAgain(ctx, fmt.Sprintf("reserve %d", n), sub)
 	switch {
 	case err != nil && (stopped(ctx, err) || !final(err)):
 		return "", err
@@ -103,7 +103,7 @@ func (t *turn) price(ctx context.Context) error {
 		calls = append(calls, map[string]any{"model": r.Model, "provider": t.UsageProvider, "input_tokens": r.Usage.InputTokens,
 			"output_tokens": r.Usage.OutputTokens, "cached_tokens": r.Usage.CachedTokens})
 	}
-	out, err := sdk.RunAll(ctx, t.host, "cost", []sdk.Submission{t.child("usage.cost", map[string]any{"calls": calls}, moneyTimeout)})
+	out, err := t.runAgain(ctx, "cost", t.child("usage.cost", map[string]any{"calls": calls}, moneyTimeout))
 	if err != nil {
 		if stopped(ctx, err) || !final(err) {
 			return err
