@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -33,7 +34,9 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	s.w.SetMaxOpenConns(1)
 	// A new file's pages are twice as large as SQLite would make them: a set touches
 	// fewer of them, and each costs two system calls in the WAL and two at a checkpoint.
-	if _, err := s.w.ExecContext(ctx, `PRAGMA page_size = 8192; PRAGMA journal_mode = WAL`); err != nil {
+	// While a backup reads, the WAL takes all that is written, and would stay as long as
+	// it became: the limit gives the room back once it is over.
+	if _, err := s.w.ExecContext(ctx, `PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = `+strconv.Itoa(maxWAL)); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	if err := s.migrate(ctx); err != nil {
@@ -42,6 +45,10 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	s.r, err = sql.Open("sqlite3", dsn(path, "_txlock=deferred&_query_only=1"))
 	return err
 }
+
+// maxWAL is how long the WAL stays when nobody reads what is older: well above what it
+// has between two checkpoints, so that it is hardly ever cut.
+const maxWAL = 64 << 20
 
 // private makes a file that is not there yet, for its owner alone: SQLite would let
 // everybody read it whom the directory lets in.
