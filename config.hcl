@@ -115,7 +115,7 @@ retry {
 #   wasm    = "FILE"             command = ["PROGRAM", "ARGUMENT"]
 #   sha256  = "…"                env     = { NAME = "value" }   # all that it sees
 #   enabled = true               dir     = "."
-#                                mtls    = false
+#                                mtls    = false          # only plugins in Go speak it
 #   grant {
 #     store   = true                            # the key-value store, its own part
 #     publish = ["demo.*"]                      # event types

@@ -122,6 +122,8 @@ func (p *Plugin) startError(err error) error {
 		}
 	} else if strings.Contains(text, "plugin exited before we could connect") {
 		text = "it ended before its manifest"
+	} else if p.cfg.MTLS && strings.Contains(text, "authentication handshake failed") {
+		text = "it does not speak the mutual TLS that mtls = true asks for; only plugins in Go can"
 	} else if strings.Contains(text, "timeout while waiting for plugin") {
 		return sdk.Errorf(sdk.CodeTimeout, "no handshake within %s, its limits.start_timeout", p.cfg.StartTimeout)
 	}

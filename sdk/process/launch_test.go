@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk/process"
+	"github.com/nagatha/nagatha-runtime/sdk/sdktest"
 )
 
 // TestLaunchGivenUp: whoever gives a launch up, before it has begun or in the middle,
@@ -32,5 +33,15 @@ func TestLaunchGivenUp(t *testing.T) {
 				t.Errorf("it took %v: %v", d, err)
 			}
 		})
+	}
+}
+
+// TestMutualTLS: a plugin in Go speaks it where the configuration asks for it.
+func TestMutualTLS(t *testing.T) {
+	cfg := config(t, "")
+	cfg.MTLS = true
+	got, err := launch(t, cfg).Handle(t.Context(), task("echo", `{"n":1}`), sdktest.NewHost())
+	if err != nil || string(got) != `{"n":1}` {
+		t.Errorf("got %s, %v", got, err)
 	}
 }

@@ -52,6 +52,8 @@ func pluginMain() {
 		time.Sleep(time.Minute)
 	case "badmanifest":
 		info.Version = ""
+	case "plain": // as one in Python or Node: what asks for mutual TLS means nothing to it
+		os.Unsetenv("PLUGIN_CLIENT_CERT")
 	case "elsewhere":
 		os.Setenv("PLUGIN_UNIX_SOCKET_DIR", os.Getenv("TEST_SOCKETS"))
 	case "daemon":
@@ -385,6 +387,7 @@ func TestLaunchErrors(t *testing.T) {
 		"true":     {func(c *process.Config) { c.Command = []string{"true"} }, []string{"before its manifest", "code 0"}},
 		"hangs":    {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=hang"}; c.StartTimeout = 300 * time.Millisecond }, []string{"no handshake within 300ms, its limits.start_timeout"}},
 		"manifest": {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=badmanifest"} }, []string{"manifest", "version is empty"}},
+		"no TLS":   {func(c *process.Config) { c.Env = []string{"TEST_PLUGIN=plain"}; c.MTLS = true }, []string{"mtls = true", "only plugins in Go"}},
 		"pin":      {func(c *process.Config) { c.SHA256 = strings.Repeat("0", 64) }, []string{"sha256 pins 0000"}},
 	} {
 		t.Run(name, func(t *testing.T) {
