@@ -75,6 +75,7 @@ func (v *view) show(n client.Notification) error {
 		if t.State.Terminal() {
 			v.state, v.result, v.failed, v.reason = t.State, t.Result, t.Error, t.Reason
 		}
+		v.app.heldUp(*t)
 	case client.MethodGap:
 		v.clear()
 		v.app.say("part of the history is missing: %s", n.Reason)

@@ -168,16 +168,23 @@ func (a *app) submit(ctx context.Context, kind string, f submitFlags) error {
 		}
 		return a.follow(ctx, conn, id, "")
 	case f.wait:
+		a.heldUp(done.Task)
 		return a.wait(ctx, conn, id)
 	}
 	return a.show(done.Task, func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, clean(id))
-		if done.Task.Reason != "" {
-			a.say("%s: %s", done.Task.State, done.Task.Reason)
-		}
+		a.heldUp(done.Task)
 		a.say("follow it with: nagatha tasks watch %s", id)
 		return err
 	})
+}
+
+// heldUp says why a task does not run yet, such as that nobody handles its kind: who
+// waits for it would else wait for nothing that can be seen.
+func (a *app) heldUp(t sdk.Task) {
+	if a.output == "table" && t.Reason != "" && !t.State.Terminal() {
+		a.say("%s: %s", t.State, t.Reason)
+	}
 }
 
 func (a *app) wait(ctx context.Context, conn *client.Conn, id string) error {
