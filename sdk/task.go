@@ -27,7 +27,9 @@ func (s State) Terminal() bool {
 }
 
 // Task is a durable unit of work. The JSON is the task object that every client
-// sees. A handler must not change the one it is given.
+// sees. A handler must not change the one it is given, and finds in it what stays as it
+// is while the attempt runs: not Result, Error, Progress, Plugin, PluginVersion, Reason,
+// FinishedAt and Version.
 type Task struct {
 	ID       string          `json:"id"`
 	Kind     string          `json:"kind"`

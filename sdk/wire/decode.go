@@ -146,6 +146,10 @@ func (m *Task) set(f int, v value) {
 		into(f, v, f, &t.Owner)
 	case 18:
 		into(f, v, f, &m.Deadline)
+	case 19:
+		into(f, v, f, &t.Schedule)
+	case 20:
+		into(f, v, f, &t.ConcurrencyKey)
 	}
 }
 

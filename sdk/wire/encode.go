@@ -195,4 +195,6 @@ func (b *buffer) task(m *Task) {
 	}
 	b.string(17, t.Owner)
 	b.int(18, int64(m.Deadline))
+	b.string(19, t.Schedule)
+	b.string(20, t.ConcurrencyKey)
 }

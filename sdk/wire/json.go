@@ -39,6 +39,8 @@ type jsonTask struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Owner       string            `json:"owner,omitempty"`
 	EndsAt      int64             `json:"ends_at,omitempty"`
+	Schedule    string            `json:"schedule,omitempty"`
+	Key         string            `json:"concurrency_key,omitempty"`
 }
 
 // EncodeJSON is the JSON form of a message to a plugin.
@@ -54,7 +56,7 @@ func EncodeJSON(m Message) ([]byte, error) {
 		t := &m.Task
 		name, body = "task", jsonTask{m.Run, t.ID, t.Kind, t.Queue, t.Priority, orNull(t.Payload), t.Life, t.Attempt, t.MaxAttempts,
 			int64(t.CreatedAt), int64(t.RunAt), int64(t.StartedAt), int64(t.Deadline), t.Timeout.Std().Milliseconds(),
-			t.Parent, t.Labels, t.Owner, int64(m.Deadline)}
+			t.Parent, t.Labels, t.Owner, int64(m.Deadline), t.Schedule, t.ConcurrencyKey}
 	case *Reply:
 		name, body = "reply", struct {
 			Run     uint64     `json:"run"`

@@ -68,13 +68,15 @@ func drawTask(t *rapid.T) (wire.Message, *pb.ToPlugin) {
 		CreatedAt: at("created"), RunAt: at("run_at"), StartedAt: at("started"), Deadline: at("deadline"),
 		Timeout: sdk.Duration(time.Duration(small("timeout")) * time.Millisecond), Parent: text(t, "parent"),
 		Labels: rapid.MapOfN(rapid.String(), rapid.String(), 1, 4).Draw(t, "labels"), Owner: text(t, "owner"),
+		Schedule: text(t, "schedule"), ConcurrencyKey: text(t, "key"),
 	}}
 	k := &m.Task
 	return m, &pb.ToPlugin{Message: &pb.ToPlugin_Task{Task: &pb.Task{
 		Run: m.Run, Id: k.ID, Kind: k.Kind, Queue: k.Queue, Priority: int32(k.Priority), Payload: k.Payload,
 		Life: uint32(k.Life), Attempt: uint32(k.Attempt), MaxAttempts: uint32(k.MaxAttempts),
 		CreatedAt: int64(k.CreatedAt), RunAt: int64(k.RunAt), StartedAt: int64(k.StartedAt), Deadline: int64(k.Deadline),
-		TimeoutMs: k.Timeout.Std().Milliseconds(), Parent: k.Parent, Labels: k.Labels, Owner: k.Owner, EndsAt: int64(m.Deadline)}}}
+		TimeoutMs: k.Timeout.Std().Milliseconds(), Parent: k.Parent, Labels: k.Labels, Owner: k.Owner, EndsAt: int64(m.Deadline),
+		Schedule: k.Schedule, ConcurrencyKey: k.ConcurrencyKey}}}
 }
 
 func fromPlugin(t *rapid.T) (wire.Message, *pb.FromPlugin) {

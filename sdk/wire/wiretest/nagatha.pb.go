@@ -354,27 +354,29 @@ func (x *Configure) GetConfig() []byte {
 
 // Starts a run. Times are milliseconds since 1970 UTC, 0 for none.
 type Task struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           uint64                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"` // unique on the connection, not 0
-	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
-	Queue         string                 `protobuf:"bytes,4,opt,name=queue,proto3" json:"queue,omitempty"`
-	Priority      int32                  `protobuf:"zigzag32,5,opt,name=priority,proto3" json:"priority,omitempty"`
-	Payload       []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"` // JSON
-	Life          uint32                 `protobuf:"varint,7,opt,name=life,proto3" json:"life,omitempty"`
-	Attempt       uint32                 `protobuf:"varint,8,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	MaxAttempts   uint32                 `protobuf:"varint,9,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
-	CreatedAt     int64                  `protobuf:"varint,10,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	RunAt         int64                  `protobuf:"varint,11,opt,name=run_at,json=runAt,proto3" json:"run_at,omitempty"`
-	StartedAt     int64                  `protobuf:"varint,12,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	Deadline      int64                  `protobuf:"varint,13,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	TimeoutMs     int64                  `protobuf:"varint,14,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
-	Parent        string                 `protobuf:"bytes,15,opt,name=parent,proto3" json:"parent,omitempty"`
-	Labels        map[string]string      `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Owner         string                 `protobuf:"bytes,17,opt,name=owner,proto3" json:"owner,omitempty"`
-	EndsAt        int64                  `protobuf:"varint,18,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"` // when the run will be cancelled
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Run            uint64                 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"` // unique on the connection, not 0
+	Id             string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Kind           string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Queue          string                 `protobuf:"bytes,4,opt,name=queue,proto3" json:"queue,omitempty"`
+	Priority       int32                  `protobuf:"zigzag32,5,opt,name=priority,proto3" json:"priority,omitempty"`
+	Payload        []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"` // JSON
+	Life           uint32                 `protobuf:"varint,7,opt,name=life,proto3" json:"life,omitempty"`
+	Attempt        uint32                 `protobuf:"varint,8,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	MaxAttempts    uint32                 `protobuf:"varint,9,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	CreatedAt      int64                  `protobuf:"varint,10,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	RunAt          int64                  `protobuf:"varint,11,opt,name=run_at,json=runAt,proto3" json:"run_at,omitempty"`
+	StartedAt      int64                  `protobuf:"varint,12,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	Deadline       int64                  `protobuf:"varint,13,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	TimeoutMs      int64                  `protobuf:"varint,14,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	Parent         string                 `protobuf:"bytes,15,opt,name=parent,proto3" json:"parent,omitempty"`
+	Labels         map[string]string      `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Owner          string                 `protobuf:"bytes,17,opt,name=owner,proto3" json:"owner,omitempty"`
+	EndsAt         int64                  `protobuf:"varint,18,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"` // when the run will be cancelled
+	Schedule       string                 `protobuf:"bytes,19,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	ConcurrencyKey string                 `protobuf:"bytes,20,opt,name=concurrency_key,json=concurrencyKey,proto3" json:"concurrency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -531,6 +533,20 @@ func (x *Task) GetEndsAt() int64 {
 		return x.EndsAt
 	}
 	return 0
+}
+
+func (x *Task) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *Task) GetConcurrencyKey() string {
+	if x != nil {
+		return x.ConcurrencyKey
+	}
+	return ""
 }
 
 // Answers the Call with the same run and call.
@@ -1160,7 +1176,7 @@ const file_nagatha_proto_rawDesc = "" +
 	"\x06output\x18\x06 \x01(\v2\x12.nagatha.v1.OutputH\x00R\x06outputB\t\n" +
 	"\amessage\"#\n" +
 	"\tConfigure\x12\x16\n" +
-	"\x06config\x18\x01 \x01(\fR\x06config\"\xa1\x04\n" +
+	"\x06config\x18\x01 \x01(\fR\x06config\"\xe6\x04\n" +
 	"\x04Task\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x04R\x03run\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -1183,7 +1199,9 @@ const file_nagatha_proto_rawDesc = "" +
 	"\x06parent\x18\x0f \x01(\tR\x06parent\x124\n" +
 	"\x06labels\x18\x10 \x03(\v2\x1c.nagatha.v1.Task.LabelsEntryR\x06labels\x12\x14\n" +
 	"\x05owner\x18\x11 \x01(\tR\x05owner\x12\x17\n" +
-	"\aends_at\x18\x12 \x01(\x03R\x06endsAt\x1a9\n" +
+	"\aends_at\x18\x12 \x01(\x03R\x06endsAt\x12\x1a\n" +
+	"\bschedule\x18\x13 \x01(\tR\bschedule\x12'\n" +
+	"\x0fconcurrency_key\x18\x14 \x01(\tR\x0econcurrencyKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"p\n" +
