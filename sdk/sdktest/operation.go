@@ -26,8 +26,8 @@ func (h *Host) Rerun() {
 }
 
 // Forgotten returns the recorded operations that were not asked for since [Host.Rerun],
-// in order. A runtime fails a task whose handler ends without having asked for all of
-// them: replay_mismatch.
+// in order. A runtime fails a task whose handler goes on as the same attempt, as after a
+// wait, and ends without having asked for all of them: replay_mismatch.
 func (h *Host) Forgotten() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

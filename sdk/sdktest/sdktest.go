@@ -127,7 +127,8 @@ func build(t *testing.T, pkg, out, goos string) string {
 	return path
 }
 
-// Task makes a first attempt of a task.
+// Task makes a first attempt of a task. Its ID is always the same: a test of several
+// tasks, whose handler keeps something for each, gives them others.
 func Task(kind, payload string) *sdk.Task {
 	now := sdk.Now()
 	return &sdk.Task{ID: "tsk_test", Kind: kind, Queue: "default", State: sdk.StateRunning, Payload: json.RawMessage(payload),
