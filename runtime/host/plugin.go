@@ -62,7 +62,7 @@ func (p *plugin) supervise(ctx context.Context, settled func()) {
 	var back backoff
 	var again <-chan time.Time
 	if !p.cfg.Off {
-		if err := p.load(ctx); tooSlow(err) { // reported by load
+		if err := p.load(ctx); passing(err) { // reported by load
 			again = time.After(back.next(time.Now()))
 		}
 	}
@@ -96,11 +96,12 @@ func (p *plugin) supervise(ctx context.Context, settled func()) {
 	}
 }
 
-// tooSlow reports whether a load ran out of time, which on a machine that is busy says
-// nothing of the plugin: it is worth another try. Any other fault stays until somebody
-// mends it and reloads.
-func tooSlow(err error) bool {
-	return sdk.CodeOf(err) == sdk.CodeTimeout || errors.Is(err, context.DeadlineExceeded)
+// passing reports whether a load failed for a reason that says nothing of the plugin: it
+// ran out of time on a machine that is busy, or the database did not take its manifest.
+// It is worth another try. Any other fault stays until somebody mends it and reloads.
+func passing(err error) bool {
+	code := sdk.CodeOf(err)
+	return code == sdk.CodeTimeout || code == sdk.CodeUnavailable || errors.Is(err, context.DeadlineExceeded)
 }
 
 // load starts a version and puts it in place of the current one. When it fails,

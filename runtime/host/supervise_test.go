@@ -371,3 +371,21 @@ func TestRefused(t *testing.T) {
 		t.Errorf("a bad grant: %v", err)
 	}
 }
+
+// TestDatabaseAwayAtStart: a plugin that is loaded while the database does not answer
+// is loaded again by itself.
+func TestDatabaseAwayAtStart(t *testing.T) {
+	tries := 0
+	s := newStation(t, func(c *host.Config) {
+		ready := c.Ready
+		c.Ready = func(ctx context.Context, r host.Ready) error {
+			if tries++; tries <= 2 {
+				return fmt.Errorf("read manifest: %w", sdk.Errorf(sdk.CodeUnavailable, "the database does not answer at present"))
+			}
+			return ready(ctx, r)
+		}
+	})
+	if got, err := handle(t, s.next(), "test.version"); got != `"1.0.0"` || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+}
