@@ -65,7 +65,7 @@ func TestCommands(t *testing.T) {
 	w := setup(t, `{"tools":{"demo.ask":"ask"}}`)
 	w.agent.model, w.agent.Model = nil, "" // none is needed
 	echo := func(p json.RawMessage) (any, *sdk.Error) { return map[string]any{"got": p}, nil }
-	for _, k := range []string{"demo.echo", "demo.ask", "usage.report", "memory.recall", "memory.set", "memory.get"} {
+	for _, k := range []string{"demo.echo", "demo.ask", "usage.report", "memory.recall", "memory.set", "memory.get", "memory.list"} {
 		w.offer(k, sdk.KindInfo{Tool: strings.HasPrefix(k, "demo."), Description: "Does " + k + "."}, echo)
 	}
 	w.answers["memory.recall"] = func(p json.RawMessage) (any, *sdk.Error) {
@@ -108,6 +108,7 @@ func TestCommands(t *testing.T) {
 		`/memory set facts job {"a":1}`:   `"value":{"a":1}`,
 		"/memory set facts job plain":     `"value":"plain"`,
 		"/memory get session_state x":     `"session":"` + id + `"`,
+		"/memory list session_state":      `"session":"` + id + `"`,
 		`/tool demo_echo {"n":1}`:         `{"got":{"n":1}}`,
 		`/tool demo.ask {"n":2}`:          `{"got":{"n":2}}`,
 		"/remind in 5 seconds stretch":    `I will remind you of "stretch" at 2026-01-01T00:00:05.000Z (rem_1).`,

@@ -61,7 +61,7 @@ func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
 	case "search":
 		return tell(ctx, t, "memory.search", map[string]any{"query": tail}, (*entries).text)
 	case "list":
-		return tell(ctx, t, "memory.list", map[string]any{"section": tail}, (*entries).text)
+		return tell(ctx, t, "memory.list", t.inSection(tail), (*entries).text)
 	case "get", "set", "delete":
 		return t.entryCommand(ctx, verb, tail)
 	}
@@ -71,7 +71,7 @@ func (t *turn) memoryCommand(ctx context.Context, rest string) (string, error) {
 // entryCommand concerns one entry.
 func (t *turn) entryCommand(ctx context.Context, verb, tail string) (string, error) {
 	section, key := firstWord(tail)
-	payload := map[string]any{"section": section}
+	payload := t.inSection(section)
 	if verb == "set" {
 		var value string
 		key, value = firstWord(key)
@@ -82,10 +82,17 @@ func (t *turn) entryCommand(ctx context.Context, verb, tail string) (string, err
 		payload["value"] = v
 	}
 	payload["key"] = key
+	return tell(ctx, t, "memory."+verb, payload, func(e *entryChange) string { return e.text(section, key) })
+}
+
+// inSection names a section, and of session_state the session that the command was said
+// in.
+func (t *turn) inSection(section string) map[string]any {
+	payload := map[string]any{"section": section}
 	if section == "session_state" && t.in.Session != "" {
 		payload["session"] = t.place()
 	}
-	return tell(ctx, t, "memory."+verb, payload, func(e *entryChange) string { return e.text(section, key) })
+	return payload
 }
 
 // tell runs a kind of plugin memory and puts its result into words. No words are none:
