@@ -48,6 +48,7 @@ func answer(part string, line []byte) {
 		fmt.Println("[debug] got a line")
 		fmt.Println(`{"level":"info","msg":"a log line in JSON"}`)
 		fmt.Println("{ not json }")
+		fmt.Println(`{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"what was that?"}}`)
 	}
 	if part == "dying" && req.Method == "tools/call" { // and does not come up again
 		_ = os.WriteFile("dead", nil, 0o600)

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// lineFilter passes on the lines that are JSON-RPC messages. Servers print banners,
+// lineFilter passes on the lines that are JSON-RPC messages to somebody. Servers print banners,
 // debug output and JSON logs to stdout, and a single such line would end the session.
 type lineFilter struct {
 	out  *io.PipeWriter
@@ -62,9 +62,13 @@ func isMessage(line []byte) bool {
 		return len(line) > 0 && line[0] == '{' && line[len(line)-1] == '}' && bytes.Contains(line, []byte(`"jsonrpc"`))
 	}
 	var m struct {
-		Version string `json:"jsonrpc"`
+		Version string          `json:"jsonrpc"`
+		ID      json.RawMessage `json:"id"`
+		Method  json.RawMessage `json:"method"`
 	}
-	return json.Unmarshal(line, &m) == nil && m.Version == "2.0"
+	// An answer to nothing, id null, is what some servers say to a notification; the SDK
+	// would end the session.
+	return json.Unmarshal(line, &m) == nil && m.Version == "2.0" && (len(m.Method) > 0 || len(m.ID) > 0 && string(m.ID) != "null")
 }
 
 // tail keeps the end of what a process wrote.
