@@ -100,7 +100,7 @@ func TestOpenAPI(t *testing.T) {
 	var doc struct {
 		Paths map[string]map[string]struct {
 			RequestBody *struct{ Content map[string]any }
-			Responses   map[string]any
+			Responses   map[string]struct{ Headers map[string]any }
 		}
 		Components struct{ Schemas map[string]map[string]any }
 	}
@@ -123,6 +123,11 @@ func TestOpenAPI(t *testing.T) {
 		if resp.StatusCode == 405 || resp.StatusCode >= 500 {
 			t.Errorf("%s: %d", want, resp.StatusCode)
 		}
+	}
+	if get := doc.Paths["/api/v1/tasks/{id}"]["get"].Responses; get["200"].Headers["ETag"] == nil || get["200"].Headers["Location"] != nil {
+		t.Errorf("the headers of a task are described as %v", get["200"].Headers)
+	} else if _, ok := get["304"]; !ok {
+		t.Error("that a task is unchanged is not described")
 	}
 	task, ok := doc.Components.Schemas["Task"]["properties"].(map[string]any)
 	if !ok {

@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"mime"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -52,7 +54,7 @@ func (s *Server) getEvents(ctx context.Context, in *eventsInput) (*eventsOutput,
 	if err := s.forTask(ctx, sender(ctx), in.ID, scopeRead); err != nil {
 		return nil, err
 	}
-	if strings.Contains(in.Accept, "text/event-stream") {
+	if wantsStream(in.Accept) {
 		return s.streamEvents(ctx, in)
 	}
 	events, err := s.rt.Events(ctx, in.ID, in.After, in.Limit)
@@ -76,6 +78,31 @@ func (s *Server) getEvents(ctx context.Context, in *eventsInput) (*eventsOutput,
 		hc.SetHeader("Content-Type", "application/json")
 		_, _ = hc.BodyWriter().Write(append(text, '\n')) // a peer that has gone needs no answer
 	}}, nil
+}
+
+// wantsStream reports whether an Accept header asks for the stream: it names it, and
+// likes JSON, where it names that too, no better. What takes anything gets JSON.
+func wantsStream(accept string) bool {
+	var stream, page float64
+	for one := range strings.SplitSeq(accept, ",") {
+		mediaType, params, err := mime.ParseMediaType(one)
+		if err != nil {
+			continue
+		}
+		q := 1.0
+		if v, ok := params["q"]; ok {
+			if q, err = strconv.ParseFloat(v, 64); err != nil {
+				continue
+			}
+		}
+		switch mediaType {
+		case "text/event-stream":
+			stream = max(stream, q)
+		case "application/json":
+			page = max(page, q)
+		}
+	}
+	return stream > 0 && stream >= page
 }
 
 // eventRequest is documentation: the body is read by fields.

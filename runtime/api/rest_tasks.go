@@ -14,6 +14,13 @@ import (
 
 // taskOutput is a task with the headers that go with it.
 type taskOutput struct {
+	Status int
+	ETag   string `header:"ETag" doc:"Changes whenever the task does."`
+	Body   sdk.Task
+}
+
+// submitOutput is a task with those of a submit.
+type submitOutput struct {
 	Status   int
 	Location string `header:"Location" doc:"Where the task is."`
 	ETag     string `header:"ETag" doc:"Changes whenever the task does."`
@@ -50,7 +57,7 @@ func (s *Server) routeTasks(api huma.API) {
 	handle(s, api, huma.Operation{OperationID: "list-tasks", Method: http.MethodGet, Path: "/tasks", Tags: tags,
 		Summary: "List tasks, newest first"}, s.getTasks)
 	handle(s, api, huma.Operation{OperationID: "get-task", Method: http.MethodGet, Path: "/tasks/{id}", Tags: tags,
-		Summary: "Get a task"}, s.getTask)
+		Summary: "Get a task", Responses: map[string]*huma.Response{"304": {Description: "The task is as If-None-Match knows it"}}}, s.getTask)
 
 	cancel := huma.Operation{OperationID: "cancel-task", Method: http.MethodPost, Path: "/tasks/{id}/cancel", Tags: tags,
 		Summary: "Cancel a task", Description: "Answers at once, perhaps while it is still running. A task that has ended stays as it is."}
@@ -74,7 +81,7 @@ type submitInput struct {
 	body
 }
 
-func (s *Server) postTask(ctx context.Context, in *submitInput) (*taskOutput, error) {
+func (s *Server) postTask(ctx context.Context, in *submitInput) (*submitOutput, error) {
 	wait, err := in.duration()
 	if err != nil {
 		return nil, err
@@ -116,8 +123,7 @@ func (s *Server) postTask(ctx context.Context, in *submitInput) (*taskOutput, er
 			return nil, err
 		}
 	}
-	out := newTaskOutput(task)
-	out.Location = apiPath + "/tasks/" + url.PathEscape(task.ID)
+	out := &submitOutput{Status: http.StatusOK, Location: apiPath + "/tasks/" + url.PathEscape(task.ID), ETag: etag(&task), Body: task}
 	if wait == 0 || !task.State.Terminal() {
 		out.Status = http.StatusAccepted
 	}

@@ -293,6 +293,17 @@ func TestEventStream(t *testing.T) {
 	if status, _, seqs, _ = read(ids[99]); status != http.StatusNoContent || len(seqs) != 0 {
 		t.Errorf("after the end: %d, %v", status, seqs)
 	}
+	for accept, want := range map[string]string{
+		"Text/Event-Stream": "text/event-stream", "text/event-stream;charset=utf-8, */*;q=0.1": "text/event-stream",
+		"application/json, text/event-stream": "text/event-stream", "application/json;q=0.5, text/event-stream;q=0.9": "text/event-stream",
+		"application/json, text/event-stream;q=0.5": "application/json", "text/event-stream;q=0": "application/json",
+		"*/*": "application/json", "text/*": "application/json", "": "application/json", "x;;, text/event-stream;q=much": "application/json",
+	} {
+		resp, _ := w.http(http.MethodGet, "/api/v1/tasks/"+task.ID+"/events", "", http.Header{"Accept": {accept}})
+		if got := resp.Header.Get("Content-Type"); got != want {
+			t.Errorf("Accept %q: %s", accept, got)
+		}
+	}
 }
 
 // A client that asks for a lot and does not read is made to wait: its answers

@@ -19,6 +19,11 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 		s.failAs(w, r, p)
 		return
 	}
+	if r.URL.RawQuery != "" {
+		s.fail(w, r, sdk.Errorf(sdk.CodeInvalidRequest, "the WebSocket endpoint takes nothing in the query string; "+
+			"a token goes into Authorization: Bearer <token>, the subprotocol %s<token>, or hello", bearerOffered))
+		return
+	}
 	// They may stand in several lines; gorilla reads one.
 	if lines := r.Header.Values("Sec-WebSocket-Protocol"); len(lines) > 1 {
 		r.Header.Set("Sec-WebSocket-Protocol", strings.Join(lines, ", "))

@@ -64,6 +64,7 @@ func TestUpgrade(t *testing.T) {
 		{"other subprotocol", bearer(), []string{"graphql-ws"}, "", 400, ""},
 		{"only the bearer one", nil, []string{"nagatha.bearer." + token}, "", 400, ""},
 		{"query", bearer(), nil, "?token=" + token, 400, ""},
+		{"query of another name", nil, nil, "?auth=" + token, 400, ""},
 		{"foreign origin", http.Header{"Authorization": {"Bearer " + token}, "Origin": {"http://evil.example"}}, nil, "", 403, ""},
 		{"null origin", http.Header{"Authorization": {"Bearer " + token}, "Origin": {"null"}}, nil, "", 403, ""},
 	} {
