@@ -55,7 +55,7 @@ func (r *Runtime) promoteLoop(ctx context.Context) {
 
 const (
 	pruneEvery = 10 * time.Minute
-	pruneBatch = 500
+	pruneBatch = 200
 )
 
 // pruneLoop deletes what is past its retention, in batches small enough that
@@ -76,11 +76,14 @@ func (r *Runtime) pruneLoop(ctx context.Context) {
 	}
 }
 
-// Prune deletes everything that is past its retention, and returns how many rows.
+// Prune deletes everything that is past its retention, and returns how many rows. It
+// rests after each batch for as long as that took: whoever waits for the writer would
+// otherwise wait for a batch each time, for as long as there is something to delete.
 func (r *Runtime) Prune(ctx context.Context) (deleted int, err error) {
 	now := sdk.Now()
 	keep := r.cfg.Retention
 	for {
+		start := time.Now()
 		n, err := r.store.Prune(ctx, PruneRequest{
 			Now:             now,
 			CompletedBefore: now.Add(-keep.Completed),
@@ -91,6 +94,11 @@ func (r *Runtime) Prune(ctx context.Context) (deleted int, err error) {
 		deleted += n
 		if err != nil || n < pruneBatch {
 			return deleted, err
+		}
+		select {
+		case <-ctx.Done():
+			return deleted, ctx.Err()
+		case <-time.After(time.Since(start)):
 		}
 	}
 }

@@ -73,3 +73,42 @@ func TestPromoteLooksOften(t *testing.T) {
 		}
 	})
 }
+
+// pruner is the part of a store that Prune uses: it has rows to delete, and takes a
+// while for each batch.
+type pruner struct {
+	Store
+	rows  int
+	takes time.Duration
+	busy  time.Duration // how long it was at work
+}
+
+func (p *pruner) Prune(_ context.Context, req PruneRequest) (int, error) {
+	time.Sleep(p.takes)
+	p.busy += p.takes
+	n := min(p.rows, req.Limit)
+	p.rows -= n
+	return n, nil
+}
+
+// TestPruneRests: whoever else wants to write has half of the time while much is
+// deleted, and who stops the runtime does not wait.
+func TestPruneRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pruner{rows: 10 * pruneBatch, takes: 300 * time.Millisecond}
+		r := &Runtime{store: p}
+		start := time.Now()
+		if n, err := r.Prune(t.Context()); n != 10*pruneBatch || err != nil {
+			t.Errorf("deleted %d, %v", n, err)
+		}
+		if all := time.Since(start); all < 2*p.busy-p.takes {
+			t.Errorf("of %v it was at work for %v", all, p.busy)
+		}
+		p.rows = 10 * pruneBatch
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		defer cancel()
+		if n, err := r.Prune(ctx); n != pruneBatch || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("stopped: deleted %d, %v", n, err)
+		}
+	})
+}
