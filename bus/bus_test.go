@@ -1,9 +1,11 @@
 package bus_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,6 +127,24 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("got %+v, %v", e, err)
 	}
 	m.Ack()
+}
+
+// What Watermill says of its own doings stays out of the log, at every level.
+func TestWatermillIsQuiet(t *testing.T) {
+	var said bytes.Buffer
+	b, err := bus.New(bus.Config{Subscriber: bus.NewGoChannel(nil), Handle: func(context.Context, sdk.Event) error { return nil },
+		Logger: slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug - 4}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	<-b.Running()
+	cancel()
+	if err := <-done; err != nil || said.Len() > 0 {
+		t.Errorf("%v, and the log says:\n%s", err, said.String())
+	}
 }
 
 // publishUntilKilled publishes from many goroutines and says what was
