@@ -66,9 +66,21 @@ func (a *app) backup(ctx context.Context, cl *client.Client, path string) (int64
 	if err = errors.Join(err, part.Close()); err != nil {
 		return 0, err
 	}
-	// A link does not replace a file that has appeared meanwhile.
-	if err := os.Link(part.Name(), path); err != nil {
+	if err := name(part.Name(), path, os.Link); err != nil {
 		return 0, fmt.Errorf("name the copy: %w", err)
 	}
 	return n, nil
+}
+
+// name gives a file its name. A link does not replace a file that has appeared meanwhile,
+// but shares and sticks, where backups often go, may know none: there it is looked for.
+func name(part, path string, link func(from, to string) error) error {
+	err := link(part, path)
+	if err == nil || errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if _, there := os.Lstat(path); !errors.Is(there, os.ErrNotExist) {
+		return err
+	}
+	return os.Rename(part, path)
 }
