@@ -134,9 +134,9 @@ type messageEvent struct {
 	Block   messageBlock `json:"content_block"`
 	Delta   struct {
 		Type        string
-		Text        string
-		Thinking    string
-		PartialJSON string `json:"partial_json"`
+		Text        piece
+		Thinking    piece
+		PartialJSON piece  `json:"partial_json"`
 		StopReason  string `json:"stop_reason"`
 	}
 	Usage messageUsage
@@ -165,7 +165,7 @@ type messageUsage struct {
 }
 
 func (*anthropic) parser(b *replyBuilder) replyParser {
-	return &messagesParser{b: b, calls: map[int]int{}, inputs: map[int]json.RawMessage{}}
+	return &messagesParser{b: b, calls: map[int]int{}, inputs: map[int]json.RawMessage{}, seams: map[int]*seam{}}
 }
 
 // messagesParser follows the stream of one answer.
@@ -173,6 +173,7 @@ type messagesParser struct {
 	b      *replyBuilder
 	calls  map[int]int             // blocks that are calls, and their places in the reply
 	inputs map[int]json.RawMessage // whole arguments, until it shows whether pieces follow
+	seams  map[int]*seam           // of the pieces of each block
 
 	input, output, read, write int
 }
@@ -192,13 +193,13 @@ func (p *messagesParser) event(data []byte) (last bool, err error) {
 	case "content_block_delta":
 		switch e.Delta.Type {
 		case "text_delta":
-			return false, p.b.addText(e.Delta.Text)
+			return false, p.b.addText(p.seam(e.Index).next(e.Delta.Text))
 		case "thinking_delta":
-			return false, p.b.addReasoning(e.Delta.Thinking)
+			return false, p.b.addReasoning(p.seam(e.Index).next(e.Delta.Thinking))
 		case "input_json_delta":
-			if i, ok := p.calls[e.Index]; ok && e.Delta.PartialJSON != "" {
+			if i, ok := p.calls[e.Index]; ok && e.Delta.PartialJSON != (piece{}) {
 				delete(p.inputs, e.Index)
-				return false, p.b.addCall(i, "", "", e.Delta.PartialJSON)
+				return false, p.b.addCall(i, "", "", p.seam(e.Index).next(e.Delta.PartialJSON))
 			}
 		}
 	case "content_block_stop":
@@ -243,6 +244,13 @@ func (p *messagesParser) begin(m messageWhole) {
 		p.b.reply.Model = m.Model
 	}
 	p.usage(m.Usage)
+}
+
+func (p *messagesParser) seam(index int) *seam {
+	if p.seams[index] == nil {
+		p.seams[index] = &seam{}
+	}
+	return p.seams[index]
 }
 
 // block begins a block, which may have some or all of its content already.

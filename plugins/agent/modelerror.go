@@ -165,7 +165,7 @@ func (c *modelClient) unreachable(ctx context.Context, err error) error {
 	}
 	switch sdk.CodeOf(err) {
 	case sdk.CodeCapabilityDenied:
-		return sdk.Errorf(sdk.CodeCapabilityDenied, "the model server at %s may not be reached: "+capabilityFix, c.host, c.host)
+		return sdk.Errorf(sdk.CodeCapabilityDenied, "the model server at %s may not be reached: "+capabilityFix+" (%s)", c.host, c.host, sdk.AsError(err).Message)
 	case sdk.CodeUnavailable:
 		return sdk.Errorf(sdk.CodeUnavailable, "the model server at %s cannot be reached: is it running, and is base_url right? (%s)", c.host, sdk.AsError(err).Message)
 	}

@@ -161,9 +161,9 @@ type chatChoice struct {
 
 type chatDelta struct {
 	Content          json.RawMessage // text, or a list of parts
-	ReasoningContent string          `json:"reasoning_content"`
+	ReasoningContent piece           `json:"reasoning_content"`
 	Reasoning        json.RawMessage // the same by another name
-	Refusal          string
+	Refusal          piece
 	ToolCalls        []chatCallDelta `json:"tool_calls"`
 }
 
@@ -186,7 +186,7 @@ type chatUsage struct {
 }
 
 func (o *openAI) parser(b *replyBuilder) replyParser {
-	return &chatParser{b: b, at: map[int]int{}}
+	return &chatParser{b: b, at: map[int]int{}, arguments: map[int]*seam{}}
 }
 
 // chatParser follows the stream of one answer.
@@ -194,6 +194,9 @@ type chatParser struct {
 	b       *replyBuilder
 	at      map[int]int // the newest call of each index on the wire
 	refused bool
+
+	text, thought seam
+	arguments     map[int]*seam
 }
 
 var errNoAnswer = errors.New("an answer without a choice")
@@ -256,19 +259,19 @@ func (p *chatParser) chunk(data []byte) (choices int, err error) {
 
 func (p *chatParser) delta(d chatDelta) error {
 	reasoning := d.ReasoningContent
-	if reasoning == "" {
+	if reasoning == (piece{}) {
 		reasoning = partsText(d.Reasoning)
 	}
-	if err := p.b.addReasoning(reasoning); err != nil {
+	if err := p.b.addReasoning(p.thought.next(reasoning)); err != nil {
 		return err
 	}
-	if err := p.b.addText(partsText(d.Content)); err != nil {
+	if err := p.b.addText(p.text.next(partsText(d.Content))); err != nil {
 		return err
 	}
-	if d.Refusal != "" {
+	if d.Refusal != (piece{}) {
 		p.refused = true
 	}
-	if err := p.b.addText(d.Refusal); err != nil {
+	if err := p.b.addText(p.text.next(d.Refusal)); err != nil {
 		return err
 	}
 	for _, call := range d.ToolCalls {
@@ -276,7 +279,10 @@ func (p *chatParser) delta(d chatDelta) error {
 		if call.Index != nil {
 			p.at[*call.Index] = i
 		}
-		if err := p.b.addCall(i, call.ID, call.Function.Name, argumentsText(call.Function.Arguments)); err != nil {
+		if p.arguments[i] == nil {
+			p.arguments[i] = &seam{}
+		}
+		if err := p.b.addCall(i, call.ID, call.Function.Name, p.arguments[i].next(argumentsText(call.Function.Arguments))); err != nil {
 			return err
 		}
 	}
@@ -331,30 +337,27 @@ func (p *chatParser) usage(u *chatUsage) {
 }
 
 // partsText is the text of a content: a string, or a list of parts.
-func partsText(raw json.RawMessage) string {
-	if len(raw) == 0 {
-		return ""
+func partsText(raw json.RawMessage) (p piece) {
+	if len(raw) == 0 || json.Unmarshal(raw, &p) == nil {
+		return p
 	}
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
+	p = piece{}
 	var parts []struct{ Text string }
 	if json.Unmarshal(raw, &parts) != nil {
-		return ""
+		return p
 	}
 	for _, part := range parts {
-		s += part.Text
+		p.text += part.Text
 	}
-	return s
+	return p
 }
 
 // argumentsText is what a model wrote as arguments.
-func argumentsText(raw json.RawMessage) string {
-	if string(raw) == "null" {
-		return ""
+func argumentsText(raw json.RawMessage) (p piece) {
+	if len(raw) == 0 || json.Unmarshal(raw, &p) == nil {
+		return p
 	}
-	return plain(raw)
+	return piece{text: string(raw)}
 }
 
 // sentName is a tool's name as servers take it; a model may have invented another.
