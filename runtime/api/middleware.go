@@ -44,7 +44,11 @@ func sender(ctx context.Context) *identity {
 // often. Then the route.
 func (s *Server) front(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w := &recorder{ResponseWriter: rw}
+		w := &recorder{ResponseWriter: rw, timeout: s.cfg.WriteTimeout}
+		if r.ContentLength != 0 {
+			// Also of a body that nobody reads: net/http waits for it before it answers.
+			_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)) // a recorder in a test has none
+		}
 		id := r.Header.Get("X-Request-Id")
 		if !validRequestID(id) {
 			id = newRequestID()
@@ -72,6 +76,7 @@ func (s *Server) front(mux *http.ServeMux) http.Handler {
 					s.fail(w, r, sdk.Errorf(sdk.CodeInternal, "the request failed in the runtime; its log says where"))
 				}
 			}
+			_ = w.patience() // for what net/http still has to write
 			s.log.Debug("request", "request_id", id, "method", r.Method, "path", r.URL.Path, "status", w.status, "took", time.Since(began))
 			if !w.stream {
 				s.metrics.http.WithLabelValues(route, strconv.Itoa(w.status)).Observe(time.Since(began).Seconds())
@@ -229,11 +234,13 @@ func newRequestID() string {
 	return "req_" + hex.EncodeToString(b[:])
 }
 
-// recorder remembers the status for the log and the metrics.
+// recorder remembers the status for the log and the metrics, and gives up a client that
+// does not read.
 type recorder struct {
 	http.ResponseWriter
-	status int
-	stream bool // it lasts as long as somebody listens
+	timeout time.Duration // of one write
+	status  int
+	stream  bool // it lasts as long as somebody listens
 }
 
 func (r *recorder) WriteHeader(status int) {
@@ -243,11 +250,30 @@ func (r *recorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-func (r *recorder) Write(p []byte) (int, error) {
+// Write writes p a chunk at a time, each with its own deadline, so that a slow line may
+// carry a large answer.
+func (r *recorder) Write(p []byte) (n int, err error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
-	return r.ResponseWriter.Write(p)
+	for {
+		if err := r.patience(); err != nil {
+			return n, err
+		}
+		k, err := r.ResponseWriter.Write(p[n:min(n+chunk, len(p))])
+		if n += k; err != nil || n >= len(p) {
+			return n, err
+		}
+	}
+}
+
+// patience lets the next write take as long as one may.
+func (r *recorder) patience() error {
+	err := http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(r.timeout))
+	if errors.Is(err, http.ErrNotSupported) { // a recorder in a test has none
+		return nil
+	}
+	return err
 }
 
 // Unwrap lets http.ResponseController reach what is underneath.

@@ -152,9 +152,6 @@ func noticeData(n *runtime.Notice) any {
 }
 
 func (st *stream) put(text []byte) error {
-	if err := st.rc.SetWriteDeadline(time.Now().Add(st.s.cfg.WriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
 	if _, err := st.w.Write(text); err != nil {
 		return err
 	}
