@@ -101,6 +101,10 @@ func TestTooManyConnections(t *testing.T) {
 	if code, _ := w.dial().closed(); code != 4504 {
 		t.Errorf("closed %d", code)
 	}
+	resp, text := w.http(http.MethodGet, "/api/v1/tasks/task_1/events", "", http.Header{"Accept": {"text/event-stream"}})
+	if p := refused(t, resp, text, http.StatusServiceUnavailable, "unavailable", ""); !p.Retryable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("an event stream: %+v", p)
+	}
 	shy.call("hello", `{"token":"`+token+`"}`, nil) // counted already
 	if err := first.ws.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Fatal(err)
@@ -115,6 +119,20 @@ func TestTooManyConnections(t *testing.T) {
 		again.send(`{"jsonrpc":"2.0","id":1,"method":"ping"}`)
 		_, err = again.read()
 		return err == nil
+	})
+}
+
+// However many codes peers close with, and without a token, they do not become as many series.
+func TestCodesOfPeers(t *testing.T) {
+	w := start(t, nil)
+	for _, code := range []websocket.StatusCode{3001, 4001, 4999} {
+		if err := w.anonymous().ws.Close(code, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "they are counted as one", func() bool {
+		_, text := w.http(http.MethodGet, "/metrics", "", nil)
+		return strings.Contains(string(text), `nagatha_ws_closes_total{code="other"} 3`)
 	})
 }
 

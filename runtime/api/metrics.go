@@ -37,7 +37,7 @@ func newMetrics(s *Server) *metrics {
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nagatha_request_errors_total", Help: "Requests that were answered with an error, by its code."}, []string{"code"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "nagatha_ws_closes_total", Help: "WebSocket connections that ended, by close code; 0 is a peer that went away."}, []string{"code"}),
+			Name: "nagatha_ws_closes_total", Help: "WebSocket connections that ended, by close code; 0 is a peer that went away, other a code of its own."}, []string{"code"}),
 		sent: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "nagatha_ws_sent_total", Help: "WebSocket messages sent."}),
 		sentBytes: prometheus.NewCounter(prometheus.CounterOpts{
@@ -52,7 +52,20 @@ func newMetrics(s *Server) *metrics {
 }
 
 func (m *metrics) failed(code sdk.Code) { m.errors.WithLabelValues(code).Inc() }
-func (m *metrics) closed(code int)      { m.closes.WithLabelValues(strconv.Itoa(code)).Inc() }
+
+// closed counts the end of a connection. A peer may choose among two thousand codes, and
+// a series once counted stays: those that mean nothing here are one.
+func (m *metrics) closed(code int) {
+	label := strconv.Itoa(code)
+	switch code {
+	case closeShutdown, closeExpired, closeSlow, closeNoPong, closeBadToken, closeProtocol, closeNoHello, closeTooMany, closeBadClient:
+	default:
+		if code >= 3000 {
+			label = "other"
+		}
+	}
+	m.closes.WithLabelValues(label).Inc()
+}
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})

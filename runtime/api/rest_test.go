@@ -20,6 +20,7 @@ import (
 type problem struct {
 	Type, Title, Detail, Code string
 	Status                    int
+	Retryable                 bool
 	RequestID                 string `json:"request_id"`
 	Fields                    []sdk.Field
 }

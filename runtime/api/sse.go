@@ -19,8 +19,7 @@ import (
 // nothing else.
 func (s *Server) streamEvents(ctx context.Context, in *eventsInput) (*eventsOutput, error) {
 	if full := s.enter(false); full != nil {
-		full.Code = sdk.CodeUnavailable
-		return nil, full
+		return nil, sdk.Errorf(sdk.CodeUnavailable, "%s", full.Message)
 	}
 	wake := make(chan struct{}, 1)
 	watch, err := s.rt.Watch(ctx, runtime.WatchRequest{Task: in.ID, From: in.LastEventID}, func() {

@@ -42,8 +42,7 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 	anonymous := who == nil
 	full := s.enter(anonymous)
 	if full != nil && (anonymous || full.Code != sdk.CodeLimitExceeded) {
-		full.Code = sdk.CodeUnavailable
-		s.fail(w, r, full)
+		s.fail(w, r, sdk.Errorf(sdk.CodeUnavailable, "%s", full.Message))
 		return
 	}
 	s.accept(w, r, who, full)
