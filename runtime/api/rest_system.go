@@ -3,14 +3,11 @@ package api
 import (
 	"context"
 	"net/http"
-	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 func (s *Server) routeSystem(api huma.API, mux *http.ServeMux) {
 	plugins := []string{"plugins"}

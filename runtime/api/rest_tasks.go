@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -197,7 +198,7 @@ func (s *Server) getTasks(ctx context.Context, in *listInput) (*listOutput, erro
 		return nil, err
 	}
 	params := url.Values{"state": in.State, "kind": in.Kind, "label": in.Label, "queue": {in.Queue}, "parent": {in.Parent},
-		"schedule": {in.Schedule}, "q": {in.Q}, "limit": {itoa(in.Limit)}}
+		"schedule": {in.Schedule}, "q": {in.Q}, "limit": {strconv.Itoa(in.Limit)}}
 	return &listOutput{nextLink("/tasks", page.NextCursor, params), page}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -140,7 +141,7 @@ func (s *Server) getSchedules(ctx context.Context, in *schedulesInput) (*schedul
 	if err != nil {
 		return nil, err
 	}
-	return &schedulesOutput{nextLink("/schedules", next, url.Values{"source": {in.Source}, "limit": {itoa(in.Limit)}}), scheduleList{page, next}}, nil
+	return &schedulesOutput{nextLink("/schedules", next, url.Values{"source": {in.Source}, "limit": {strconv.Itoa(in.Limit)}}), scheduleList{page, next}}, nil
 }
 
 func (s *Server) getSchedule(ctx context.Context, in *ScheduleID) (*scheduleOutput, error) {

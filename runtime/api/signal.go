@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -128,7 +129,7 @@ func (s *Server) getApprovals(ctx context.Context, in *approvalsInput) (*approva
 	if err != nil {
 		return nil, err
 	}
-	params := url.Values{"state": {in.State}, "task": {in.Task}, "limit": {itoa(in.Limit)}}
+	params := url.Values{"state": {in.State}, "task": {in.Task}, "limit": {strconv.Itoa(in.Limit)}}
 	return &approvalsOutput{nextLink("/approvals", next, params), approvalList{page, next}}, nil
 }
 

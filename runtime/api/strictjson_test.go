@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -73,7 +74,7 @@ func manyNames(n int, last string) string {
 	var b strings.Builder
 	b.WriteString("{")
 	for i := range n {
-		b.WriteString(`"n` + itoa(i) + `":0,`)
+		b.WriteString(`"n` + strconv.Itoa(i) + `":0,`)
 	}
 	return b.String() + `"` + last + `":0}`
 }
