@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
-	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
 type (
@@ -140,17 +139,9 @@ func (c *checker) object(body hcl.Body) json.RawMessage {
 	c.diags = append(c.diags, diags...)
 	m := map[string]json.RawMessage{}
 	for name, a := range attrs {
-		v, diags := a.Expr.Value(c.ctx)
-		c.diags = append(c.diags, diags...)
-		if diags.HasErrors() {
-			continue
+		if b := c.json(a.Expr); b != nil {
+			m[name] = b
 		}
-		b, err := ctyjson.Marshal(v, v.Type())
-		if err != nil {
-			c.bad(a.Range, "cannot be JSON", "%v", err)
-			continue
-		}
-		m[name] = b
 	}
 	b, err := json.Marshal(m)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
@@ -164,26 +163,10 @@ func (c *checker) json(e hcl.Expression) json.RawMessage {
 	if diags.HasErrors() {
 		return nil
 	}
-	if !v.IsWhollyKnown() || hasInfinity(v) {
-		c.bad(e.Range(), "cannot be JSON", "Want an object, such as { text = \"hello\" }.")
-		return nil
-	}
 	b, err := ctyjson.Marshal(v, v.Type())
 	if err != nil {
 		c.bad(e.Range(), "cannot be JSON", "%v", err)
 		return nil
 	}
 	return b
-}
-
-// hasInfinity reports whether some number in v has no JSON.
-func hasInfinity(v cty.Value) bool {
-	found := false
-	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) { // the func never fails
-		if v.Type() == cty.Number && v.IsKnown() && !v.IsNull() && v.AsBigFloat().IsInf() {
-			found = true
-		}
-		return true, nil
-	})
-	return found
 }
