@@ -18,6 +18,7 @@ package wire
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -149,6 +150,7 @@ func FromError(err error) *Error {
 
 // SDK returns e as an sdk.Error.
 func (e *Error) SDK() *sdk.Error {
+	const most = math.MaxInt64 / int64(time.Millisecond)
 	return &sdk.Error{Code: e.Code, Message: e.Message, Retryable: e.Retryable,
-		After: time.Duration(e.RetryAfterMS) * time.Millisecond}
+		After: time.Duration(max(0, min(e.RetryAfterMS, most))) * time.Millisecond}
 }

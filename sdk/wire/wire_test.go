@@ -214,6 +214,17 @@ func TestTextThatIsNotUTF8(t *testing.T) {
 	}
 }
 
+// A delay that no time.Duration can hold is the longest that one can, and one in the past is none.
+func TestRetryAfterDoesNotOverflow(t *testing.T) {
+	for ms, want := range map[int64]time.Duration{
+		0: 0, 1500: 1500 * time.Millisecond, math.MaxInt64: math.MaxInt64 / time.Millisecond * time.Millisecond, math.MinInt64: 0, -math.MaxInt64 / 1_000_000 * 2: 0,
+	} {
+		if got := (&wire.Error{RetryAfterMS: ms}).SDK().After; got != want {
+			t.Errorf("%d ms: %s, want %s", ms, got, want)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, m := range []wire.Message{&wire.Task{Run: 1, Task: sdk.Task{ID: "a", Labels: map[string]string{"k": "v"}}}, &wire.Result{Run: 2, Error: &wire.Error{Code: "c"}}} {
 		b, err := wire.Append(nil, m)
