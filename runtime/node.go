@@ -61,35 +61,38 @@ func (r *Runtime) nodeLoop(ctx context.Context) {
 		return
 	}
 	var strays strays
-	look := time.NewTicker(lookEvery)
+	beat, look := time.NewTicker(beatEvery), time.NewTicker(lookEvery)
+	defer beat.Stop()
 	defer look.Stop()
-	next := time.Now().Add(beatEvery)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-look.C:
-		}
-		if now := time.Now(); !now.Before(next) {
-			next = now.Add(beatEvery)
+		case <-beat.C:
 			if err := r.store.Beat(ctx, r.beat()); err != nil && ctx.Err() == nil {
 				r.log.Error("cannot tell the other nodes that this one lives", "error", err)
 				r.pulses.forget()
 				continue
 			}
 			r.checkHeld(ctx, &strays)
+		case <-look.C:
+			r.lookAround(ctx)
 		}
-		nodes, err := r.store.Nodes(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				r.log.Error("cannot see the other nodes", "error", err)
-			}
-			r.pulses.forget()
-			continue
+	}
+}
+
+// lookAround sees how the other nodes do, and takes over from those that are dead.
+func (r *Runtime) lookAround(ctx context.Context) {
+	nodes, err := r.store.Nodes(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			r.log.Error("cannot see the other nodes", "error", err)
 		}
-		if dead := r.pulses.listen(nodes, r.cfg.Node, time.Now()); len(dead) > 0 {
-			r.takeOver(ctx, dead)
-		}
+		r.pulses.forget()
+		return
+	}
+	if dead := r.pulses.listen(nodes, r.cfg.Node, time.Now()); len(dead) > 0 {
+		r.takeOver(ctx, dead)
 	}
 }
 
