@@ -143,13 +143,12 @@ func (r *Runtime) Status(ctx context.Context) (sdk.SystemStatus, error) {
 	for _, s := range sdk.States {
 		counts[s] += 0 // every state is named
 	}
-	now := sdk.Now()
 	nodes, err := r.nodes(ctx)
 	if err != nil {
 		return sdk.SystemStatus{}, err
 	}
 	return sdk.SystemStatus{
-		Version: r.cfg.Version, StartedAt: r.started, Uptime: sdk.Duration(now.Sub(r.started)),
+		Version: r.cfg.Version, StartedAt: r.started, Uptime: sdk.Duration(time.Since(r.began).Truncate(time.Millisecond)),
 		Store: r.cfg.StoreName, Bus: r.cfg.BusName, Tasks: counts,
 		Nodes: nodes,
 	}, nil

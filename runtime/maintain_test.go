@@ -112,3 +112,24 @@ func TestPruneRests(t *testing.T) {
 		}
 	})
 }
+
+// counter is the part of a store that Status uses.
+type counter struct{ Store }
+
+func (counter) Counts(context.Context) (map[sdk.State]int64, error) {
+	return map[sdk.State]int64{}, nil
+}
+func (counter) Shared() bool { return false }
+
+// A clock that is set changes nothing about how long the runtime has been up.
+func TestUptimeIsNotOfTheClock(t *testing.T) {
+	for _, set := range []time.Duration{-time.Hour, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &Runtime{store: counter{}, began: time.Now(), started: sdk.Now().Add(-set)}
+			time.Sleep(time.Minute)
+			if s, err := r.Status(t.Context()); err != nil || s.Uptime.Std() != time.Minute {
+				t.Errorf("set by %s: up for %s, %v", set, s.Uptime, err)
+			}
+		})
+	}
+}

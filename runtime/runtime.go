@@ -159,6 +159,7 @@ type Runtime struct {
 	store   Store
 	log     *slog.Logger
 	started sdk.Time
+	began   time.Time // the same moment on the monotonic clock
 
 	registry registry
 	hub      hub
@@ -184,7 +185,7 @@ func New(cfg Config) (*Runtime, error) {
 		return nil, err
 	}
 	r := &Runtime{
-		cfg: cfg, store: cfg.Store, log: cfg.Logger, started: sdk.Now(),
+		cfg: cfg, store: cfg.Store, log: cfg.Logger, started: sdk.Now(), began: time.Now(),
 		draining: make(chan struct{}), facts: make(chan sdk.Event, maxFacts), rescheduled: make(chan struct{}, 1),
 	}
 	limits := make([]QueueLimits, len(cfg.Queues))
