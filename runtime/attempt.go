@@ -202,16 +202,8 @@ func (a *attempt) outcome(result json.RawMessage, err error, cause error) Finish
 	switch {
 	case errors.As(cause, &limit):
 		return a.failed(f, limit) // even if the handler did not notice
-	case err == nil && a.replay && a.ops.forgotten() != nil:
-		op := a.ops.forgotten()
-		return a.failed(f, Mismatch(op.Name, op.Occurrence, op.Op+" "+op.Target, ""))
 	case err == nil:
-		if result, e := a.checkResult(result); e != nil {
-			return a.failed(f, e)
-		} else {
-			f.State, f.Result = sdk.StateCompleted, result
-			return f
-		}
+		return a.completed(f, result)
 	case errors.As(cause, &cancelled):
 		f.State, f.Reason = sdk.StateCancelled, cancelled.reason
 		return f
@@ -228,6 +220,22 @@ func (a *attempt) outcome(result json.RawMessage, err error, cause error) Finish
 		return a.failed(f, sdk.AsError(err))
 	}
 	f.State, f.Reason = sdk.StateQueued, ""
+	return f
+}
+
+// completed ends a task whose handler came to its end, unless what it did does not fit
+// together.
+func (a *attempt) completed(f FinishRequest, result json.RawMessage) FinishRequest {
+	if a.replay {
+		if op := a.ops.forgotten(); op != nil {
+			return a.failed(f, Mismatch(op.Name, op.Occurrence, op.Op+" "+op.Target, ""))
+		}
+	}
+	result, bad := a.checkResult(result)
+	if bad != nil {
+		return a.failed(f, bad)
+	}
+	f.State, f.Result = sdk.StateCompleted, result
 	return f
 }
 
@@ -269,9 +277,14 @@ func validCode(code string) bool {
 	return code != "" && len(code) <= maxCode && strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
 
-// cleanString makes s valid UTF-8 without NUL and at most n bytes.
+// cleanString makes s valid UTF-8 without NUL; what is beyond n bytes becomes an ellipsis.
 func cleanString(s string, n int) string {
 	if len(s) > n {
+		for range utf8.UTFMax - 1 {
+			if n > 0 && !utf8.RuneStart(s[n]) {
+				n-- // not within a character
+			}
+		}
 		s = s[:n] + "…"
 	}
 	if cleanText(s) {

@@ -1,9 +1,11 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -95,17 +97,17 @@ func (o *attemptOps) recorded(op *Operation) (ok bool, mismatch *sdk.Error) {
 	return old.Answer != nil, nil
 }
 
-// forgotten returns an operation that an earlier run of the attempt recorded and
-// this one, which has come to its end, never asked for.
-func (o *attemptOps) forgotten() *Operation {
+// forgotten returns the first operation, by name, that an earlier run of the attempt
+// recorded and this one, which has come to its end, never asked for.
+func (o *attemptOps) forgotten() (first *Operation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for key, op := range o.known {
-		if !o.asked[key] {
-			return op
+		if !o.asked[key] && (first == nil || cmp.Or(strings.Compare(op.Name, first.Name), cmp.Compare(op.Occurrence, first.Occurrence)) < 0) {
+			first = op
 		}
 	}
-	return nil
+	return first
 }
 
 // operate performs operations, waiting where they have to be waited for, and fills

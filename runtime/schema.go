@@ -2,10 +2,13 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -131,6 +134,10 @@ func (s *schema) check(root string, doc json.RawMessage) []sdk.Field {
 			fields = append(fields, sdk.Field{Field: path, Message: fault(e.ErrorKind)})
 		}
 	})
+	// The validator walks maps: what it finds comes in another order each time.
+	slices.SortStableFunc(fields, func(a, b sdk.Field) int {
+		return cmp.Or(strings.Compare(a.Field, b.Field), strings.Compare(a.Message, b.Message))
+	})
 	return fields[:min(len(fields), 20)]
 }
 
@@ -202,8 +209,8 @@ func hugeNumber(v any) (path string, found bool) {
 			}
 		}
 	case map[string]any:
-		for k, e := range v {
-			if path, found := hugeNumber(e); found {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			if path, found := hugeNumber(v[k]); found {
 				return "." + k + path, true
 			}
 		}
