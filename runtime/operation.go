@@ -278,11 +278,14 @@ func (a *attempt) deliver() {
 		return
 	}
 	answers, err := a.r.store.Answers(a.ctx, a.task.ID, a.task.Life, keys)
-	for err != nil && pause(soon, a.ctx.Done(), nil) {
+	for err != nil {
+		if a.ctx.Err() == nil {
+			a.r.log.Error("cannot read the answers that a task waits for; trying again", "task", a.task.ID, "error", err, "after", soon)
+		}
+		if !pause(soon, a.ctx.Done(), nil) {
+			return
+		}
 		answers, err = a.r.store.Answers(a.ctx, a.task.ID, a.task.Life, keys)
-	}
-	if err != nil {
-		return
 	}
 	a.ops.mu.Lock()
 	defer a.ops.mu.Unlock()

@@ -243,7 +243,6 @@ func TestMismatch(t *testing.T) {
 	}
 }
 
-// TestRetryKeepsOperations: the next attempt of a life finds what the last recorded.
 // A plugin that asks for steps without end does not fill the memory with their names.
 func TestNamesAreBounded(t *testing.T) {
 	e := setup(t, runtime.Config{}, handler("t.asks", func(ctx context.Context, _ *sdk.Task, h sdk.Host) (json.RawMessage, error) {
@@ -259,6 +258,7 @@ func TestNamesAreBounded(t *testing.T) {
 	}
 }
 
+// TestRetryKeepsOperations: the next attempt of a life finds what the last recorded.
 func TestRetryKeepsOperations(t *testing.T) {
 	var steps atomic.Int32
 	flaky := handler("t.flaky", func(ctx context.Context, task *sdk.Task, h sdk.Host) (json.RawMessage, error) {
