@@ -189,6 +189,7 @@ func (t *turn) speak(e *client.TaskEvent, d eventData) error {
 	if t.attempt != 0 && t.attempt != e.Attempt {
 		t.aside(yellow, "the answer begins anew")
 		t.said.Reset()
+		t.view.out = pieces{}
 	}
 	t.attempt = e.Attempt
 	t.said.Write(text)
@@ -196,7 +197,7 @@ func (t *turn) speak(e *client.TaskEvent, d eventData) error {
 		return nil
 	}
 	t.view.midLine = text[len(text)-1] != '\n'
-	_, err := t.app.stdout.Write(plain(text, terminal(t.app.stdout)))
+	_, err := t.app.stdout.Write(t.view.out.plain(text, terminal(t.app.stdout)))
 	return err
 }
 
@@ -211,6 +212,7 @@ func (t *turn) activity(d eventData) {
 		Session  string          `json:"session"`
 		Question string          `json:"question"`
 		IsError  bool            `json:"is_error"`
+		Error    string          `json:"error"`
 	}
 	_ = json.Unmarshal(d.Attrs, &a) // of another form: a plain line
 	tool := a.Target
@@ -229,8 +231,8 @@ func (t *turn) activity(d eventData) {
 		t.aside(red, "← %s failed: %s", tool, shorten(text(a.Result), 200))
 	case a.Type == "tool.result":
 		t.aside(dim, "← %s %s", tool, shorten(text(a.Result), 200))
-	case d.Level == "WARN" || d.Level == "ERROR":
-		t.aside(yellow, "%s", d.Message)
+	case d.Level == "warn" || d.Level == "error":
+		t.aside(yellow, "%s", strings.TrimSuffix(d.Message+": "+a.Error, ": "))
 	}
 }
 

@@ -63,7 +63,7 @@ func (a *app) exit(err error) int {
 	text := strings.TrimPrefix(clean(message(err)), "nagatha ") // with which a command's path begins
 	fmt.Fprintf(a.stderr, "nagatha: %s\n", text)
 	if hint := a.hint(err, code); hint != "" {
-		fmt.Fprintf(a.stderr, "  %s\n", hint)
+		fmt.Fprintf(a.stderr, "  %s\n", clean(hint)) // a server's cursor may stand in it
 	}
 	return code
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 	"github.com/nagatha/nagatha-runtime/sdk/client"
@@ -37,9 +38,11 @@ func (a *app) follow(ctx context.Context, conn *client.Conn, id, from string) er
 type view struct {
 	app     *app
 	bar     *bar
-	midLine bool // output has left stdout in the middle of a line
-	attempt int  // whose output was last shown
-	life    int  // that was the latest when the watching began
+	midLine bool   // output has left stdout in the middle of a line
+	attempt int    // whose output was last shown
+	life    int    // that was the latest when the watching began
+	out     pieces // of stdout
+	errs    pieces // of stderr
 
 	// How the task ended.
 	state  sdk.State
@@ -161,18 +164,40 @@ func (v *view) write(e *client.TaskEvent, d eventData) error {
 	if v.attempt != 0 && v.attempt != e.Attempt {
 		v.newline()
 		v.app.say("attempt %d begins its output anew", e.Attempt)
+		v.out, v.errs = pieces{}, pieces{}
 	}
 	v.attempt = e.Attempt
 	if d.Stream == "stderr" {
 		v.newline()
-		_, err := v.app.stderr.Write(plain(text, terminal(v.app.stderr)))
+		_, err := v.app.stderr.Write(v.errs.plain(text, terminal(v.app.stderr)))
 		return err
 	}
 	if len(text) > 0 {
 		v.midLine = text[len(text)-1] != '\n'
 	}
-	_, err := v.app.stdout.Write(plain(text, terminal(v.app.stdout)))
+	_, err := v.app.stdout.Write(v.out.plain(text, terminal(v.app.stdout)))
 	return err
+}
+
+// pieces are output that comes bit by bit, cut anywhere.
+type pieces struct {
+	rest []byte // the beginning of a character whose end is still to come
+}
+
+// plain is [plain], with characters whole.
+func (p *pieces) plain(b []byte, guard bool) []byte {
+	if !guard {
+		return b
+	}
+	b = append(p.rest, b...)
+	p.rest = nil
+	for i := max(0, len(b)-utf8.UTFMax+1); i < len(b); i++ {
+		if utf8.RuneStart(b[i]) && !utf8.FullRune(b[i:]) {
+			b, p.rest = b[:i], bytes.Clone(b[i:])
+			break
+		}
+	}
+	return plain(b, guard)
 }
 
 // plain drops control characters except line breaks and tabs, for a terminal.

@@ -19,6 +19,8 @@ var pluginTemplate embed.FS
 
 const sdkModule = "github.com/nagatha/nagatha-runtime"
 
+var pluginName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
+
 func (a *app) pluginsNewCommand() *cobra.Command {
 	var dir, sdkPath, module string
 	c := &cobra.Command{
@@ -33,7 +35,7 @@ bin of a checkout uses that one.`,
 		Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			name := args[0]
-			if !regexp.MustCompile(`^[a-z][a-z0-9_-]*$`).MatchString(name) || name == "system" {
+			if !pluginName.MatchString(name) || name == "system" {
 				return usagef("NAME %q: want a lower-case name such as hello", name)
 			}
 			if dir == "" {

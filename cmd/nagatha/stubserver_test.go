@@ -133,6 +133,11 @@ func stubChat(ctx context.Context, host sdk.Host, in stubTurn) (any, error) {
 		host.Log(slog.LevelInfo, "tool result", "type", "tool.result", "call", "c1", "tool", "memory_search", "target", "memory.search", "result", "found\nit", "is_error", false)
 		say("done")
 		return answer("done")
+	case "warn":
+		host.Log(slog.LevelDebug, "nobody needs this")
+		host.Log(slog.LevelWarn, "more tools than a model takes", "type", "model", "left_out", 2)
+		host.Log(slog.LevelError, "no budget was reserved", "type", "model", "error", errors.New("the ledger is gone"))
+		return answer("at your own risk")
 	case "ask":
 		host.Log(slog.LevelInfo, "asking a person", "type", "approval", "question", "Delete all\u202e files?")
 		d, err := sdk.Approve(ctx, host, sdk.ApproveRequest{Question: "Delete all\u202e files?", Detail: []byte(`{"tool":"fs.delete"}`)})

@@ -171,6 +171,27 @@ func TestControlCharacters(t *testing.T) {
 	}
 }
 
+// Output may be cut within a character, which a terminal gets whole; what is none stays none.
+func TestPiecesAreJoined(t *testing.T) {
+	for _, s := range []string{"", "grün", "日本語\n", "😀😀", "bad \xff\xfe end", "\xe2\x82", "a\xf0\x9f"} {
+		for cut := range len(s) + 1 {
+			for second := cut; second <= len(s); second++ {
+				var p pieces
+				got := ""
+				for _, piece := range []string{s[:cut], s[cut:second], s[second:]} {
+					got += string(p.plain([]byte(piece), true))
+				}
+				if got += string(plain(p.rest, true)); got != string(plain([]byte(s), true)) {
+					t.Fatalf("%q cut at %d and %d: %q", s, cut, second, got)
+				}
+			}
+		}
+	}
+	if got := new(pieces).plain([]byte("\xe2"), false); string(got) != "\xe2" {
+		t.Errorf("what is no terminal gets %q", got)
+	}
+}
+
 func TestHintOfWhatIsNotThere(t *testing.T) {
 	for text, want := range map[string]string{
 		`there is no task "tsk_1"`:                         `"nagatha tasks list" shows what there is`,
