@@ -3,6 +3,8 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	goruntime "runtime"
 	"slices"
@@ -303,6 +305,32 @@ func TestEventStream(t *testing.T) {
 		if got := resp.Header.Get("Content-Type"); got != want {
 			t.Errorf("Accept %q: %s", accept, got)
 		}
+	}
+}
+
+// HEAD is over with the headers, although the task goes on.
+func TestEventStreamHead(t *testing.T) {
+	w := start(t, nil)
+	_, text := w.http(http.MethodPost, "/api/v1/tasks", `{"kind":"nobody.there"}`, nil)
+	var task sdk.Task
+	if err := json.Unmarshal(text, &task); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	conn, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(conn, "HEAD /api/v1/tasks/%s/events HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n",
+		task.ID, w.addr, token); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") || !strings.Contains(string(answer), "text/event-stream") {
+		t.Errorf("%v: %s", err, answer)
 	}
 }
 

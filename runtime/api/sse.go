@@ -52,6 +52,11 @@ func (s *Server) streamEvents(ctx context.Context, in *eventsInput) (*eventsOutp
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("X-Accel-Buffering", "no")
+		if r.Method == http.MethodHead {
+			return // who reads no body need not wait for its end
+		}
 		st := stream{s: s, w: w, rc: http.NewResponseController(w), after: in.After}
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
@@ -79,8 +84,6 @@ type stream struct {
 }
 
 func (st *stream) run(ctx context.Context, watch *runtime.Watch, wake <-chan struct{}, notices []runtime.Notice, over bool) {
-	st.w.Header().Set("Content-Type", "text/event-stream")
-	st.w.Header().Set("X-Accel-Buffering", "no")
 	beat := time.NewTicker(st.s.cfg.Heartbeat)
 	defer beat.Stop()
 	for {
