@@ -64,6 +64,10 @@ func (t *turn) ask(ctx context.Context, n int, reservation string) (round, error
 	}
 	r := t.roundOf(n, req, reply)
 	r.Millis = time.Since(began).Milliseconds()
+	made := !errors.Is(err, errBetween)
+	if !made {
+		r.Usage = tokens{}
+	}
 	timeUp := err != nil && ctx.Err() == nil && errors.Is(context.Cause(timed), errTimeUp)
 	switch {
 	case timeUp:
@@ -73,7 +77,9 @@ func (t *turn) ask(ctx context.Context, n int, reservation string) (round, error
 			r.Cut, r.Calls = true, nil
 			keep := context.WithoutCancel(ctx)
 			_ = t.keep(keep, &r) // the end matters more
-			_ = t.publishUsage(keep, usageID(t.task, n)+"-cut", reservation, r)
+			if made {
+				_ = t.publishUsage(keep, usageID(t.task, n)+"-cut", reservation, r)
+			}
 		}
 		return r, fmt.Errorf("call the model: %w", err)
 	}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -33,6 +36,31 @@ func TestImpossibleUsage(t *testing.T) {
 		if got := m["usage"].(map[string]any); got["input_tokens"].(float64) < 1 || got["input_tokens"].(float64) > 1000 || got["output_tokens"] != 4.0 || got["cached_tokens"] != 0.0 {
 			t.Errorf("%+v: %v", u, got)
 		}
+	}
+}
+
+// TestStoppedBetweenTries: a turn that ends while a refused call waits for another try
+// has used nothing.
+func TestStoppedBetweenTries(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	down := serveFaults(t, status(503, `{"error":{"message":"down"}}`))
+	w := setup(t, `{}`)
+	client, err := newModel(modelConfig{BaseURL: down.URL, Model: "m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.(*modelClient).wait = func(ctx context.Context, _ time.Duration) error {
+		cancel()
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	w.agent.model = client
+	if _, err := w.handle(ctx, w.task("chat", `{"session":"s","message":"tell"}`)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the turn ended with %v", err)
+	}
+	if len(w.Published) != 0 || len(down.requests()) != 1 {
+		t.Errorf("%d requests, published %+v", len(down.requests()), w.Published)
 	}
 }
 

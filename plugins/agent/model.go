@@ -21,7 +21,7 @@ import (
 // text may be shown, its calls may be incomplete and must not be made.
 //
 // The error is an *[sdk.Error] that says what to set, or the cause with which ctx
-// ended. errors.Is tells [errContextLength] and [errTruncated] from the rest.
+// ended. errors.Is tells [errContextLength], [errBetween] and [errTruncated] from the rest.
 type Model interface {
 	Stream(ctx context.Context, host sdk.Host, req Request, on func(Delta)) (Reply, error)
 }
@@ -108,6 +108,9 @@ type Reply struct {
 var (
 	// errContextLength: the request does not fit the model's context window.
 	errContextLength = errors.New("longer than the model's context window")
+	// errBetween: the call ended with its context while it waited for another try, so that
+	// nothing was asked that would cost.
+	errBetween = errors.New("between two tries")
 	// errTruncated: the stream ended early, or stalled, in the middle of the reply.
 	errTruncated = errors.New("the model's reply was cut off")
 )

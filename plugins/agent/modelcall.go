@@ -102,7 +102,7 @@ func (c *modelClient) Stream(ctx context.Context, host sdk.Host, req Request, on
 			return b.finish(req.messages()), err
 		}
 		if err := c.wait(ctx, d); err != nil {
-			return b.finish(req.messages()), fmt.Errorf("model call: %w", err)
+			return b.finish(req.messages()), fmt.Errorf("model call: %w, %w", err, errBetween)
 		}
 	}
 }
