@@ -89,8 +89,7 @@ func (b *Bus) handle(m *message.Message) error {
 	// Closing the router ends the message's context at once; a delivery that has
 	// begun should end well.
 	if err := b.cfg.Handle(context.WithoutCancel(m.Context()), e); err != nil {
-		b.cfg.Logger.Error("an event could not be delivered and will come again", "event", e.ID, "type", e.Type, "error", err)
-		return err
+		return fmt.Errorf("event %s of type %s could not be delivered and will come again: %w", e.ID, e.Type, err) // the router logs it
 	}
 	return nil
 }

@@ -147,6 +147,40 @@ func TestWatermillIsQuiet(t *testing.T) {
 	}
 }
 
+// An event that fails is one line of the log, which says what becomes of it.
+func TestFailureIsLoggedOnce(t *testing.T) {
+	var said bytes.Buffer
+	backend, tries := bus.NewGoChannel(nil), 0
+	delivered := make(chan struct{})
+	b, err := bus.New(bus.Config{Subscriber: backend, Logger: slog.New(slog.NewTextHandler(&said, nil)),
+		Handle: func(context.Context, sdk.Event) error {
+			if tries++; tries == 1 {
+				return errors.New("not yet")
+			}
+			close(delivered)
+			return nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	<-b.Running()
+	if err := backend.Publish(bus.Topic, bus.Marshal(sdk.Event{ID: "evt_1", Source: "s", Type: "demo.ping"})); err != nil {
+		t.Fatal(err)
+	}
+	<-delivered
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	text := said.String()
+	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "event evt_1 of type demo.ping could not be delivered and will come again: not yet") {
+		t.Errorf("the log says:\n%s", text)
+	}
+}
+
 // publishUntilKilled publishes from many goroutines and says what was
 // acknowledged.
 func publishUntilKilled(path string) {
