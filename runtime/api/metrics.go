@@ -86,7 +86,7 @@ func (e *engineMetrics) Describe(ch chan<- *prometheus.Desc) {
 func (e *engineMetrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(e.connections, prometheus.GaugeValue, float64(e.s.connections()))
 	states := map[string]int{}
-	for _, p := range e.s.cfg.Plugins.Plugins() {
+	for _, p := range e.s.allPlugins() {
 		states[p.State]++
 	}
 	for state, n := range states {

@@ -443,7 +443,7 @@ func TestSystem(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	_, text = w.http(http.MethodGet, "/metrics", "", nil)
-	for _, want := range []string{"nagatha_connections 0\n", `nagatha_tasks{state="completed"} 1`, `nagatha_plugins{state="ready"} 1`, "go_goroutines"} {
+	for _, want := range []string{"nagatha_connections 0\n", `nagatha_tasks{state="completed"} 1`, `nagatha_plugins{state="ready"} 2`, "go_goroutines"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("/metrics lacks %s", want)
 		}
