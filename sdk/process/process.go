@@ -164,8 +164,9 @@ func (c *Config) resolve() (digest string, err error) {
 	return "sha256:" + digest, nil
 }
 
-// settle is how long the end of a process may lag behind the end of its stream.
-const settle = 500 * time.Millisecond
+// settle is how long the end of a process may lag behind the end of its stream: on a busy
+// machine by a second, and then why it ended would not be known.
+const settle = 5 * time.Second
 
 func recv(stream grpc.ClientStream) (wire.Message, error) {
 	var f frame
