@@ -41,11 +41,14 @@ func (c SubscriberConfig) withDefaults() SubscriberConfig {
 	if c.InFlight <= 0 {
 		c.InFlight = 64
 	}
-	for v, d := range map[*time.Duration]time.Duration{&c.Lease: 30 * time.Second, &c.Backoff: 100 * time.Millisecond, &c.MaxBackoff: time.Minute} {
+	def := func(v *time.Duration, d time.Duration) {
 		if *v <= 0 {
 			*v = d
 		}
 	}
+	def(&c.Lease, 30*time.Second)
+	def(&c.Backoff, 100*time.Millisecond)
+	def(&c.MaxBackoff, time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -145,8 +145,8 @@ type permanent struct{ error }
 func (p *permanent) Unwrap() error { return p.error }
 
 // RetryAfter wraps a handler's error: the next attempt starts after delay, not
-// after the kind's backoff; 0 is at once. It does not make an error retryable that is not, and the
-// attempt counts towards max_attempts.
+// after the kind's backoff; 0 is at once. It does not make an error retryable that is
+// not, and the attempt counts towards max_attempts.
 func RetryAfter(err error, delay time.Duration) error {
 	if err == nil {
 		return nil

@@ -143,11 +143,12 @@ func (i Info) Validate() error {
 		if r := h.Retry; r != nil && (r.Backoff < 0 || r.MaxBackoff < 0) {
 			bad("kind %q: backoff and max_backoff must not be negative", h.Kind)
 		}
-		for field, doc := range map[string]json.RawMessage{
-			"payload_schema": h.PayloadSchema, "result_schema": h.ResultSchema, "example": h.Example,
-		} {
-			if len(doc) > 0 && !json.Valid(doc) {
-				bad("kind %q: %s is not JSON", h.Kind, field)
+		for _, f := range []struct {
+			name string
+			doc  json.RawMessage
+		}{{"payload_schema", h.PayloadSchema}, {"result_schema", h.ResultSchema}, {"example", h.Example}} {
+			if len(f.doc) > 0 && !json.Valid(f.doc) {
+				bad("kind %q: %s is not JSON", h.Kind, f.name)
 			}
 		}
 	}

@@ -305,10 +305,14 @@ func (p *messagesParser) stop(reason string) {
 
 // usage takes counts, each of which is of the whole message so far.
 func (p *messagesParser) usage(u messageUsage) {
-	for to, n := range map[*int]*int{&p.input: u.Input, &p.output: u.Output, &p.read: u.CacheRead, &p.write: u.CacheWrite} {
+	take := func(to, n *int) {
 		if n != nil {
 			*to = *n
 		}
 	}
+	take(&p.input, u.Input)
+	take(&p.output, u.Output)
+	take(&p.read, u.CacheRead)
+	take(&p.write, u.CacheWrite)
 	p.b.reply.Usage = &Usage{p.input + p.read + p.write, p.output, p.read}
 }

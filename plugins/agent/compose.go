@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -258,7 +259,7 @@ func (t *turn) gather(ctx context.Context) (mcp []json.RawMessage, memories []me
 			memories = found.Facts[:min(len(found.Facts), maxMemories)]
 		}
 		if err != nil {
-			t.host.Log(8, "the turn goes on without an answer", "type", "model", "kind", subs[i].Kind, "error", err)
+			t.host.Log(slog.LevelError, "the turn goes on without an answer", "type", "model", "kind", subs[i].Kind, "error", err)
 		}
 	}
 	return mcp, memories, nil

@@ -17,8 +17,9 @@ import (
 //
 // Stream makes one call. It calls on, in order and from one goroutine, for each
 // piece as it arrives. What fails before the first piece is tried again, in the first
-// attempt of a task; after it nothing is. With an error the Reply holds what had arrived, without Stop: its
-// text may be shown, its calls may be incomplete and must not be made.
+// attempt of a task; after it nothing is. With an error the Reply holds what had
+// arrived, without Stop: its text may be shown, its calls may be incomplete and must
+// not be made.
 //
 // The error is an *[sdk.Error] that says what to set, or the cause with which ctx
 // ended. errors.Is tells [errContextLength], [errBetween] and [errTruncated] from the rest.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
@@ -44,7 +45,7 @@ func (t *turn) reserveTokens(ctx context.Context, n, input, output int) (reserva
 			return "", err
 		}
 	}
-	t.host.Log(8, "no budget was reserved", "type", "model", "step", n, "error", err)
+	t.host.Log(slog.LevelError, "no budget was reserved", "type", "model", "step", n, "error", err)
 	return "", nil //nolint:nilerr // the turn goes on without
 }
 
@@ -54,7 +55,7 @@ func (t *turn) release(ctx context.Context, n int, reservation string, cause err
 		return
 	}
 	if _, err := sdk.Submit(ctx, t.host, t.child("usage.release", map[string]any{"id": reservation}, moneyTimeout)); err != nil {
-		t.host.Log(8, "a reservation is left", "type", "model", "step", n, "id", reservation, "error", err)
+		t.host.Log(slog.LevelError, "a reservation is left", "type", "model", "step", n, "id", reservation, "error", err)
 	}
 }
 
@@ -85,7 +86,7 @@ func (t *turn) publishUsage(ctx context.Context, id, reservation string, r round
 	}
 	_, err = sdk.Publish(ctx, t.host, sdk.Event{ID: id, Type: "usage.recorded", Subject: t.session.ID, Data: b})
 	if err != nil {
-		t.host.Log(8, "usage is not recorded", "type", "model", "id", id, "error", err)
+		t.host.Log(slog.LevelError, "usage is not recorded", "type", "model", "id", id, "error", err)
 	}
 	if final(err) {
 		return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -191,13 +192,9 @@ func (sc serverConfig) validate(name string) error {
 }
 
 func (sc serverConfig) withDefaults() serverConfig {
-	for v, d := range map[*sdk.Duration]time.Duration{
-		&sc.ConnectTimeout: 15 * time.Second, &sc.ListTimeout: 10 * time.Second, &sc.CallTimeout: time.Minute,
-	} {
-		if *v == 0 {
-			*v = sdk.Duration(d)
-		}
-	}
+	sc.ConnectTimeout = cmp.Or(sc.ConnectTimeout, sdk.Duration(15*time.Second))
+	sc.ListTimeout = cmp.Or(sc.ListTimeout, sdk.Duration(10*time.Second))
+	sc.CallTimeout = cmp.Or(sc.CallTimeout, sdk.Duration(time.Minute))
 	return sc
 }
 

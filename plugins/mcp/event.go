@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -84,7 +85,7 @@ func (j *journal) publish(ctx context.Context, host sdk.Host) {
 		}
 		_, err := sdk.Publish(ctx, host, e)
 		if errors.Is(err, &sdk.Error{Code: sdk.CodeCapabilityDenied}) {
-			host.Log(4, "events about MCP servers are not published; they need a grant", "error", err)
+			host.Log(slog.LevelWarn, "events about MCP servers are not published; they need a grant", "error", err)
 			return
 		}
 		if err != nil {

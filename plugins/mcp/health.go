@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -32,7 +33,7 @@ func (p *pool) checkHealth(ctx context.Context, host sdk.Host, _ struct{}) (any,
 	}
 	// Here, too, a tool may be seen for the first time.
 	if err := p.judge(ctx, host, slices.Concat(lists...)); err != nil {
-		host.Log(8, "the tools that were seen cannot be remembered", "error", errText(err))
+		host.Log(slog.LevelError, "the tools that were seen cannot be remembered", "error", errText(err))
 	}
 	now := sdk.Now()
 	connected, failed, total := []string{}, [][2]string{}, 0

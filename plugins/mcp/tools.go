@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -279,7 +280,7 @@ func gather[T any](ctx context.Context, p *pool, host sdk.Host, name string, f f
 	}
 	for i, err := range errs {
 		if err != nil {
-			host.Log(8, "an MCP server does not answer, so what it has is left out", "server", servers[i].name, "error", errText(err))
+			host.Log(slog.LevelError, "an MCP server does not answer, so what it has is left out", "server", servers[i].name, "error", errText(err))
 		}
 	}
 	return slices.Concat(lists...), nil

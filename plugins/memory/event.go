@@ -31,7 +31,7 @@ func tell(ctx context.Context, host sdk.Host, c change) error {
 	return publish(ctx, host, "updated", c.address, c.version)
 }
 
-// write makes writes, of which the last is of the entry at a address, and tells what
+// write makes writes, of which the last is of the entry of a change, and tells what
 // became of it, all in one transaction: what is stored and what is told cannot differ.
 func write(ctx context.Context, host sdk.Host, c change, what string, writes ...sdk.KVWrite) (sdk.KVResult, error) {
 	e, err := event(what, c.address, c.version)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -226,7 +227,7 @@ func (m *memory) tryLearn(ctx context.Context, host sdk.Host, a address, f fact,
 }
 
 // clockSkew is how far ahead a caller's clock may be.
-const clockSkew = 60_000_000_000 // a minute
+const clockSkew = time.Minute
 
 // begin fills in what a new belief begins with.
 func (f *fact) begin() {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -70,7 +71,7 @@ func (p *reminders) update(ctx context.Context, host sdk.Host, in updateRequest)
 		case !in.Recurrence.given && in.Zone == "":
 			return nil
 		case rule.cron != nil:
-			at = now.Time().Add(1e6)
+			at = now.Time().Add(time.Millisecond)
 		case r.DueAt == 0 && r.Recurrence != "":
 			return sdk.Invalid("at", "say when: the reminder is over")
 		case r.DueAt == 0:

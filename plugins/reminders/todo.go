@@ -263,11 +263,11 @@ func (p *reminders) todoUpdate(ctx context.Context, host sdk.Host, in struct {
 				case d.DueAt == 0:
 					r.finish(now)
 				default:
-					own, err := loadZone(r.Zone)
+					zone, err := loadZone(r.Zone)
 					if err != nil {
 						return err
 					}
-					if err := r.follow(d, own, said); err != nil {
+					if err := r.follow(d, zone, said); err != nil {
 						return err
 					}
 				}

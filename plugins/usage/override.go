@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,8 @@ type offer struct {
 // to a list of them with from dates.
 func configured(config map[string]json.RawMessage) (own, error) {
 	var out own
-	for name, doc := range config {
+	for _, name := range slices.Sorted(maps.Keys(config)) {
+		doc := config[name]
 		provider, model, ok := strings.Cut(strings.ToLower(name), "/")
 		if !ok || provider == "" || model == "" {
 			return nil, fmt.Errorf("prices: %q: want \"provider/model\", such as \"openai/gpt-5\" or \"local/*\"", name)
@@ -48,7 +50,7 @@ func configured(config map[string]json.RawMessage) (own, error) {
 		digest := sha256.Sum256(append([]byte(name), doc...))
 		out = append(out, offer{provider, model, "config " + hex.EncodeToString(digest[:4]), prices})
 	}
-	slices.SortFunc(out, func(a, b offer) int {
+	slices.SortStableFunc(out, func(a, b offer) int {
 		if d := b.exactness() - a.exactness(); d != 0 {
 			return d
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -92,7 +93,7 @@ func (p *price) UnmarshalJSON(b []byte) error {
 		}
 		p.Tiers = append(p.Tiers, tier{x.Start, r})
 	}
-	slices.SortFunc(p.Tiers, func(a, b tier) int { return int(a.start - b.start) })
+	slices.SortFunc(p.Tiers, func(a, b tier) int { return cmp.Compare(a.start, b.start) })
 	return nil
 }
 
