@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nagatha/nagatha-runtime/sdk"
 )
@@ -67,10 +68,13 @@ func (r Rate) String() string {
 		return ""
 	}
 	unit := r.Period.String()
-	for short, d := range map[string]sdk.Duration{"s": 1e9, "m": 60e9, "h": 3600e9} {
-		if d == r.Period {
-			unit = short
-		}
+	switch r.Period.Std() {
+	case time.Second:
+		unit = "s"
+	case time.Minute:
+		unit = "m"
+	case time.Hour:
+		unit = "h"
 	}
 	return fmt.Sprintf("%d/%s", r.N, unit)
 }

@@ -134,7 +134,9 @@ func (c *conn) turn(sub *subscription) error {
 	text := c.text
 	size := 0
 	for i := range notices {
-		if text, err = c.noticeText(text[:0], sub.id, &notices[i], err); text == nil {
+		var bad error
+		if text, bad = appendNotice(text[:0], sub.id, &notices[i]); bad != nil {
+			text, err = nil, fmt.Errorf("encode a notice: %w", bad)
 			break
 		}
 		size += len(text)
@@ -160,13 +162,4 @@ func (c *conn) turn(sub *subscription) error {
 		return c.sock.flush() // what is found comes later, replies wait now
 	}
 	return nil
-}
-
-// noticeText encodes a notice; it passes the watch's own error through.
-func (c *conn) noticeText(dst []byte, sub string, n *runtime.Notice, before error) ([]byte, error) {
-	text, err := appendNotice(dst, sub, n)
-	if err != nil {
-		return nil, fmt.Errorf("encode a notice: %w", err)
-	}
-	return text, before
 }

@@ -301,11 +301,12 @@ func (t *tick) dueKeys(now sdk.Time, limit int) (n int, next sdk.Time, err error
 	return n, next, err
 }
 
-// keyRates are the queues with a rate per key.
+// keyRates are the queues with a rate per key, in the order of their names: whoever
+// changes rows of several takes them in the same order.
 func (s *Store) keyRates() (out []runtime.QueueLimits) {
 	if m := s.limits.Load(); m != nil {
-		for _, q := range *m {
-			if q.KeyRate.N > 0 {
+		for _, name := range slices.Sorted(maps.Keys(*m)) {
+			if q := (*m)[name]; q.KeyRate.N > 0 {
 				out = append(out, q)
 			}
 		}

@@ -66,9 +66,9 @@ func (t *tick) signal(a *signalArg) error {
 	return t.answer(k.ID, k.Life, opName, occurrence, answer)
 }
 
-func (t *tick) whyNoSignal(task string) (error, error) {
+func (t *tick) whyNoSignal(task string) (refusal, err error) {
 	var k sdk.Task
-	err := t.query(`SELECT `+taskColumns+` FROM tasks WHERE id = $1`, func(r Row) error { return scanTask(r, &k) }, task)
+	err = t.query(`SELECT `+taskColumns+` FROM tasks WHERE id = $1`, func(r Row) error { return scanTask(r, &k) }, task)
 	switch {
 	case err != nil:
 		return nil, err
