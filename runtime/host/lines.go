@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -28,7 +29,7 @@ func (l *lines) write(log *slog.Logger, level slog.Level, text string) {
 	if !utf8.ValidString(text) {
 		text = strings.ToValidUTF8(text, "\uFFFD")
 	}
-	leftOut, ok := l.take(float64(len(text)+printedLine), printBurst, printRate)
+	leftOut, ok := l.take(float64(written(text)+printedLine), printBurst, printRate)
 	switch {
 	case ok:
 		if leftOut > 0 {
@@ -38,4 +39,24 @@ func (l *lines) write(log *slog.Logger, level slog.Level, text string) {
 	case leftOut == 1:
 		log.Warn("the plugin prints too much: lines are left out", "bytes_per_second", printRate)
 	}
+}
+
+// written is at most how many bytes a line takes in a log, which escapes what it cannot
+// print: a NUL has six as JSON.
+func written(text string) (n int) {
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			n += 2
+		case r < utf8.RuneSelf && r >= ' ' && r != 0x7f:
+			n++
+		case r < utf8.RuneSelf:
+			n += 6
+		case unicode.IsPrint(r):
+			n += utf8.RuneLen(r)
+		default:
+			n += 10 // such as \U000e0001
+		}
+	}
+	return n
 }

@@ -51,3 +51,23 @@ func TestLinesOfAPluginThatFloods(t *testing.T) {
 		}
 	})
 }
+
+// What a log escapes counts as what it becomes there.
+func TestLinesThatALogEscapes(t *testing.T) {
+	for _, line := range []string{"\x00", "\"", "\u200e", "\U000e0001", "\x1b[1m", "é", "\u2028", "\x7f"} {
+		for name, handler := range map[string]func(*bytes.Buffer) slog.Handler{
+			"text": func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
+			"json": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
+		} {
+			var out bytes.Buffer
+			log := slog.New(handler(&out))
+			var l lines
+			for range 100 {
+				l.write(log, slog.LevelInfo, strings.Repeat(line, 30_000))
+			}
+			if most := printBurst + 64<<10; out.Len() > most {
+				t.Errorf("%s: %q makes %d bytes of log, want at most %d", name, line, out.Len(), most)
+			}
+		}
+	}
+}
