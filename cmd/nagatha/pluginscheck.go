@@ -136,7 +136,10 @@ func (a *app) launch(ctx context.Context, path, dir string, env []string) (sdkte
 	if err != nil {
 		return nil, "", err
 	}
-	_, err = io.ReadFull(f, head)
+	n, err := io.ReadFull(f, head)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("the file has only %d bytes", n)
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, "", err
 	}
