@@ -197,7 +197,7 @@ func TestHintOfWhatIsNotThere(t *testing.T) {
 		`there is no task "tsk_1"`:                         `"nagatha tasks list" shows what there is`,
 		`there is no token "bob"`:                          `"nagatha tokens list" shows what there is`,
 		`there is no queue "nope"; config.hcl has default`: `"nagatha queues list" shows what there is`,
-		`there is no plugin "nope" in config.hcl`:          `"nagatha plugins list" shows what there is`,
+		`there is no plugin "nope": config.hcl had none`:   `"nagatha plugins list" shows what there is`,
 		`there is nothing at this path`:                    "",
 	} {
 		if got := new(app).hint(sdk.Errorf(sdk.CodeNotFound, "%s", text), exitNotFound); got != want {

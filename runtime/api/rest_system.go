@@ -67,7 +67,7 @@ func (s *Server) getPlugin(_ context.Context, in *PluginName) (*pluginOutput, er
 			return &pluginOutput{p}, nil
 		}
 	}
-	return nil, sdk.Errorf(sdk.CodeNotFound, "there is no plugin %q in config.hcl", clip(in.Name))
+	return nil, sdk.Errorf(sdk.CodeNotFound, "there is no plugin %q: config.hcl had no such block when the runtime started", clip(in.Name))
 }
 
 type reloadInput struct {

@@ -193,5 +193,5 @@ func (h *Host) tell(ctx context.Context, name, what string) error {
 			return p.tell(ctx, what)
 		}
 	}
-	return sdk.Errorf(sdk.CodeNotFound, "there is no plugin %q; config.hcl has no such block", name)
+	return sdk.Errorf(sdk.CodeNotFound, "there is no plugin %q: config.hcl had no such block when the runtime started", name)
 }
