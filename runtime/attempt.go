@@ -314,8 +314,9 @@ func (a *attempt) checkResult(result json.RawMessage) (json.RawMessage, *sdk.Err
 	return result, nil
 }
 
-// finish writes the outcome. While the store cannot take it the claim is kept
-// and tried again, so that a full disk loses nothing.
+// finish writes the outcome. While the store cannot take it, for whatever reason, the
+// claim is kept and it is tried again, so that a full disk loses nothing: as long as this
+// node lives nobody else would end the task.
 func (a *attempt) finish(f FinishRequest) {
 	f.Fence = a.fence()
 	f.AppendRequest.Events, f.AppendRequest.Progress = a.out.close()
@@ -341,9 +342,6 @@ func (a *attempt) finish(f FinishRequest) {
 			err = errs[0]
 		}
 		a.r.log.Error("cannot store the end of an attempt; trying again", "task", a.task.ID, "error", err, "after", soon)
-		if sdk.CodeOf(err) != sdk.CodeUnavailable {
-			return // this attempt cannot be stored: recovery takes over
-		}
 		select {
 		case <-time.After(soon):
 		case <-a.r.dispatch.giveUp:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,6 +81,15 @@ type slowStore struct {
 	runtime.Store
 	claimed chan []runtime.Claimed // what each claim got
 	answer  chan error
+
+	refused atomic.Int32 // how many ends more
+}
+
+func (s *slowStore) Finish(ctx context.Context, reqs []runtime.FinishRequest) ([]error, error) {
+	if s.refused.Add(-1) >= 0 {
+		return nil, sdk.Errorf(sdk.CodeInternal, "the database is out of memory")
+	}
+	return s.Store.Finish(ctx, reqs)
 }
 
 func (s *slowStore) Offer(runtime.Offer) {} // every claim is one that is asked for
@@ -127,6 +137,24 @@ func TestClaimThatIsSlowIsNotLost(t *testing.T) {
 	}
 	go func() { <-s.claimed; s.answer <- nil }()
 	if k := e.wait(lost); k.State != sdk.StateCompleted {
+		t.Errorf("%+v", k)
+	}
+}
+
+// TestEndThatIsRefusedIsKept: an end that the store refuses, for a reason that nobody
+// thought of, is tried again, and the task does not run twice for it.
+func TestEndThatIsRefusedIsKept(t *testing.T) {
+	s := &slowStore{claimed: make(chan []runtime.Claimed), answer: make(chan error)}
+	runs := 0
+	e := setup(t, runtime.Config{Store: s}, handler("t.once", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) {
+		runs++
+		return json.Marshal(runs)
+	}))
+	s.refused.Store(1)
+	id := e.submit(sdk.Submission{Kind: "t.once"}).ID
+	<-s.claimed
+	s.answer <- nil
+	if k := e.wait(id); k.State != sdk.StateCompleted || string(k.Result) != "1" || k.Attempt != 1 {
 		t.Errorf("%+v", k)
 	}
 }

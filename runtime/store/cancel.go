@@ -191,6 +191,8 @@ func (t *tick) retryOne(id string, out *runtime.Retried) error {
 		return err
 	case state == "":
 		out.Err = noTask(id)
+	case (state == sdk.StateFailed || state == sdk.StateCancelled) && !unique.Valid:
+		return fmt.Errorf("task %s ended on another node just now: %w", id, errAgain)
 	case state == sdk.StateFailed || state == sdk.StateCancelled:
 		out.Err = sdk.Errorf(sdk.CodeConflict, "another task with unique %q lives; wait for its end", unique.String)
 	default:
