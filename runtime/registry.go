@@ -108,6 +108,33 @@ func (r *Runtime) RemovePlugin(name string) {
 	r.evictParked(name, nil)
 }
 
+// ForgetPlugin forgets a plugin that is not configured any more, and its manifest: its
+// kinds are unknown from then on, and their tasks stay queued.
+func (r *Runtime) ForgetPlugin(ctx context.Context, name string) error {
+	r.registry.forget(name)
+	r.evictParked(name, nil)
+	if _, err := r.store.KVDelete(ctx, manifests, Fence{}, sdk.KVDelete{Key: name}); err != nil {
+		return fmt.Errorf("forget the manifest of %s: %w", name, err)
+	}
+	return nil
+}
+
+func (g *registry) forget(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.plugins[name]
+	if old == nil {
+		return
+	}
+	for k := range old.kinds {
+		if g.kinds[k] == old {
+			delete(g.kinds, k)
+		}
+	}
+	delete(g.plugins, name)
+	g.wantedEnds()
+}
+
 func (g *registry) remove(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -73,7 +74,74 @@ func TestStoppedWhileStarting(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	var out strings.Builder
-	if err := serve(ctx, cfg, nil, &out, &out); err != nil {
+	if err := serve(ctx, cfg, nil, nil, &out, &out); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// TestHangupReadsTheConfiguration: a new block counts after SIGHUP, and one that is gone
+// takes its plugin along; a file with errors changes nothing.
+func TestHangupReadsTheConfiguration(t *testing.T) {
+	d := newDaemon(t, demoProcess)
+	d.start()
+	text, err := os.ReadFile(d.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(d.config(), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hangup := func(logged string) {
+		t.Helper()
+		before := strings.Count(d.log.String(), logged)
+		if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(time.Minute); strings.Count(d.log.String(), logged) == before; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("nothing says %q:\n%s", logged, d.log)
+			}
+		}
+	}
+	const set = `{"kind":"memory.set","payload":{"section":"facts","key":"a","value":1}}`
+	memory := strings.ReplaceAll("plugin \"memory\" {\n  command = [\"BIN/memory\"]\n  grant {\n    store = true\n  }\n}\n", "BIN", d.bin)
+
+	write(string(text) + memory)
+	hangup("plugin=memory version")
+	if code, m := d.rest("POST", "/api/v1/tasks?wait=20s", set); code != http.StatusOK || m["state"] != "completed" {
+		t.Errorf("a new block: %d %v", code, m)
+	}
+	write(string(text) + memory + "plugin \"memory\" {}\n")
+	hangup("the configuration has errors")
+	if code, m := d.rest("POST", "/api/v1/plugins/memory/reload", ``); code != http.StatusConflict {
+		t.Errorf("reload with errors in the file: %d %v", code, m)
+	}
+	if code, m := d.rest("POST", "/api/v1/tasks?wait=20s", set); code != http.StatusOK || m["state"] != "completed" {
+		t.Errorf("after errors in the file: %d %v", code, m)
+	}
+	write(string(text) + "retention {\n  completed = \"1h\"\n}\n")
+	hangup("plugin is not configured any more")
+	if !strings.Contains(d.log.String(), "has changed beside its plugins") {
+		t.Error("nothing says that another setting counts at the next start only")
+	}
+	if code, m := d.rest("POST", "/api/v1/tasks", set); code != http.StatusAccepted || !strings.Contains(fmt.Sprint(m["reason"]), "no handler") {
+		t.Errorf("after its block has gone: %d %v", code, m)
+	}
+	// By name, and what it left queued is done.
+	write(string(text) + memory)
+	if code, m := d.rest("POST", "/api/v1/plugins/memory/reload", ``); code != http.StatusOK || m["state"] != "ready" {
+		t.Errorf("reload by name: %d %v", code, m)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		_, m := d.rest("GET", "/api/v1/tasks?kind=memory.set&state=queued", ``)
+		if list, ok := m["tasks"].([]any); ok && len(list) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still queued: %v", m)
+		}
 	}
 }

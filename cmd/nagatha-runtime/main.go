@@ -56,7 +56,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 
-	cfg, err := config.Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds(), URL: store.CheckURL}.Load(*path)
+	loader := config.Loader{Cron: runtime.CheckCron, Kinds: runtime.SystemKinds(), URL: store.CheckURL}
+	cfg, err := loader.Load(*path)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
@@ -73,11 +74,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 	// Whoever reads the log may go away: then its lines are lost, and nothing else.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
+	again := func() (*config.Config, error) {
+		if f, err := os.Stat(*path); err == nil && !f.Mode().IsRegular() {
+			return cfg, nil // a pipe says it once
+		}
+		return loader.Load(*path)
+	}
+
 	// The first signal drains, the second does not wait.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	if err := serve(ctx, cfg, hangup, stdout, stderr); err != nil {
+	if err := serve(ctx, cfg, again, hangup, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "nagatha-runtime: %v\n", err)
 		return 1
 	}

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"net"
@@ -28,6 +26,7 @@ import (
 // rooms are the parts of a running daemon.
 type rooms struct {
 	cfg     *config.Config
+	load    func() (*config.Config, error) // reads it again
 	log     *slog.Logger
 	store   *store.Store
 	runtime *runtime.Runtime
@@ -39,8 +38,8 @@ type rooms struct {
 }
 
 // serve wires the rooms together and runs them until ctx ends. What comes from hangup
-// loads all plugins again.
-func serve(ctx context.Context, cfg *config.Config, hangup <-chan os.Signal, stdout, stderr io.Writer) error {
+// loads all plugins again, as load says that they are configured by then.
+func serve(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), hangup <-chan os.Signal, stdout, stderr io.Writer) error {
 	log := newLogger(cfg.Log, stderr)
 	if cfg.StoreURL == "" {
 		if err := store.Check(); err != nil {
@@ -55,7 +54,7 @@ func serve(ctx context.Context, cfg *config.Config, hangup <-chan os.Signal, std
 	} else if _, err := os.Stat(cfg.DataDir); errors.Is(err, os.ErrNotExist) {
 		return taken
 	}
-	r, err := wire(ctx, cfg, log, listener)
+	r, err := wire(ctx, cfg, load, log, listener)
 	if err != nil && ctx.Err() != nil {
 		log.Info("stopped while starting", "in", err)
 		return nil // as it was asked to
@@ -75,8 +74,8 @@ func serve(ctx context.Context, cfg *config.Config, hangup <-chan os.Signal, std
 }
 
 // wire makes every room; none runs yet.
-func wire(ctx context.Context, cfg *config.Config, log *slog.Logger, listener net.Listener) (_ *rooms, err error) {
-	r := &rooms{cfg: cfg, log: log, listener: listener}
+func wire(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), log *slog.Logger, listener net.Listener) (_ *rooms, err error) {
+	r := &rooms{cfg: cfg, load: load, log: log, listener: listener}
 	var hook runtime.Hook
 	sc := store.Config{
 		Path: filepath.Join(cfg.DataDir, "nagatha.db"), URL: cfg.StoreURL, OnCommit: hook.Committed,
@@ -177,61 +176,8 @@ func (r *rooms) wireBus(hook *runtime.Hook) (err error) {
 	return err
 }
 
-func (r *rooms) wireHost() (err error) {
-	hc := host.Config{
-		RunDir: runDir(r.cfg.DataDir), CacheDir: filepath.Join(r.cfg.DataDir, "cache"), Logger: r.log,
-		Check: func(info sdk.Info, cfg json.RawMessage) error {
-			if err := runtime.CheckManifest(info); err != nil {
-				return err
-			}
-			return runtime.CheckConfig(info, cfg)
-		},
-		Ready: func(ctx context.Context, p host.Ready) error {
-			return r.runtime.SetPlugin(ctx, runtime.Plugin{Name: p.Name, Plugin: p.Plugin, Capacity: p.Capacity})
-		},
-		Gone: r.runtime.RemovePlugin,
-		Publish: func(ctx context.Context, e sdk.Event) (string, error) {
-			ids, err := r.runtime.Publish(ctx, []sdk.Event{e})
-			if err != nil {
-				return "", err
-			}
-			return ids[0], nil
-		},
-		Changed: func(c host.Changed) { r.runtime.Tell("system.plugin."+c.What, c.Plugin, c) },
-		Audit: func(a host.Audit) {
-			level := slog.LevelDebug
-			if a.Denied {
-				level = slog.LevelWarn
-			}
-			r.log.Log(context.Background(), level, "host call", "plugin", a.Plugin, "version", a.Version, "task", a.Task,
-				"op", a.Op, "target", a.Target, "denied", a.Denied, "code", a.Code)
-		},
-	}
-	for _, p := range r.cfg.Plugins {
-		hc.Plugins = append(hc.Plugins, host.Plugin{
-			Name: p.Name, Wasm: p.Wasm, Command: p.Command, Env: p.Env, Dir: p.Dir, SHA256: p.SHA256, MTLS: p.MTLS, Off: !p.Enabled,
-			Grant: host.Grant{Store: p.Grant.Store, Publish: p.Grant.Publish, HTTP: p.Grant.HTTP, Secrets: p.Grant.Secrets,
-				Submit: p.Grant.Submit, Queues: p.Grant.Queues, Await: p.Grant.Await, Approve: p.Grant.Approve},
-			Limits: host.Limits(p.Limits), Config: p.Config,
-		})
-	}
-	r.host, err = host.New(hc)
-	return err
-}
-
 func rate(r config.Rate) runtime.Rate {
 	return runtime.Rate{N: r.N, Period: sdk.Duration(r.Period), Burst: r.Burst}
-}
-
-// runDir is where plugins' sockets are while they start. A socket's path may have
-// about a hundred bytes, so a deep data directory gets one elsewhere, of its own: who
-// starts removes what is there.
-func runDir(dataDir string) string {
-	dir, err := filepath.Abs(filepath.Join(dataDir, "run"))
-	if err == nil && len(dir) < 60 {
-		return dir
-	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("nagatha-%d-%08x", os.Getuid(), crc32.ChecksumIEEE([]byte(dir))))
 }
 
 func (r *rooms) wireAPI() (err error) {
@@ -307,29 +253,6 @@ func (r *rooms) run(ctx context.Context, hangup <-chan os.Signal, stdout io.Writ
 		return err
 	}
 	return nil
-}
-
-// reloadOnHangup loads every plugin again on SIGHUP.
-func (r *rooms) reloadOnHangup(ctx context.Context, hangup <-chan os.Signal) (stop func()) {
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangup:
-			}
-			for _, p := range r.cfg.Plugins {
-				if !p.Enabled {
-					continue
-				}
-				if err := r.host.Reload(ctx, p.Name); err != nil {
-					r.log.Error("cannot reload the plugin; the old version stays", "plugin", p.Name, "error", err)
-				}
-			}
-		}
-	})
-	return wg.Wait
 }
 
 func newLogger(c config.Log, w io.Writer) *slog.Logger {

@@ -49,7 +49,7 @@ func (s *server) admin(w http.ResponseWriter, r *http.Request) bool {
 		note()
 		fmt.Fprint(w, `{"name":"demo","version":"1.0.1","carrier":"wasm","state":"ready","kinds":[{"kind":"demo.echo"}]}`)
 	case "POST /plugins/none/reload":
-		fail(http.StatusNotFound, "not_found", `there is no plugin "none": config.hcl had no such block when the runtime started`)
+		fail(http.StatusNotFound, "not_found", `there is no plugin "none" in config.hcl`)
 	default:
 		return false
 	}

@@ -67,7 +67,7 @@ func (s *Server) getPlugin(_ context.Context, in *PluginName) (*pluginOutput, er
 			return &pluginOutput{p}, nil
 		}
 	}
-	return nil, sdk.Errorf(sdk.CodeNotFound, "there is no plugin %q: config.hcl had no such block when the runtime started", clip(in.Name))
+	return nil, sdk.Errorf(sdk.CodeNotFound, "there is no plugin %q", clip(in.Name))
 }
 
 type reloadInput struct {
@@ -85,9 +85,6 @@ func (s *Server) tellPlugin(ctx context.Context, in *reloadInput, what string, t
 		err = f.err()
 	}
 	if err != nil {
-		return nil, err
-	}
-	if _, err := s.getPlugin(ctx, &in.PluginName); err != nil {
 		return nil, err
 	}
 	if in.Name == s.rt.System().Name {

@@ -25,8 +25,8 @@ type between struct {
 	guard  *guard
 }
 
-func newBetween(p *plugin) *between {
-	return &between{p, &guard{Host: publisher{p}, version: &version{plugin: p}, task: &sdk.Task{}}}
+func newBetween(p *plugin, cfg Plugin) *between {
+	return &between{p, &guard{Host: publisher{p}, version: &version{plugin: p, cfg: cfg}, task: &sdk.Task{}}}
 }
 
 // Call implements sdk.Host.
@@ -74,7 +74,7 @@ func (p publisher) Call(ctx context.Context, _ string, request []byte) ([]byte, 
 	// An event of its own accord begins a chain.
 	e.Hops, e.TraceParent = 1, ""
 	if e.Source == "" {
-		e.Source = "plugin/" + p.cfg.Name
+		e.Source = "plugin/" + p.name
 	}
 	id, err := p.host.cfg.Publish(ctx, e)
 	if err != nil {

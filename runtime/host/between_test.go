@@ -29,7 +29,7 @@ func TestBetween(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBetween(h.plugins[0])
+	b := newBetween(h.plugins[0], h.plugins[0].cfg)
 	if id, err := sdk.Publish(t.Context(), b, sdk.Event{Type: "x.up", Hops: 9}); id != "evt_1" || err != nil {
 		t.Errorf("publish: %s, %v", id, err)
 	}
@@ -66,7 +66,7 @@ func TestBetweenLoop(t *testing.T) {
 		}
 		publish := func() error {
 			// As after a reload: each life has a host of its own.
-			_, err := sdk.Publish(t.Context(), newBetween(h.plugins[0]), sdk.Event{Type: "x.up"})
+			_, err := sdk.Publish(t.Context(), newBetween(h.plugins[0], h.plugins[0].cfg), sdk.Event{Type: "x.up"})
 			return err
 		}
 		for range 3000 { // as fast as it may for ever

@@ -12,7 +12,7 @@ func commit(g *guard, ctx context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	grant := g.version.plugin.cfg.Grant
+	grant := g.version.cfg.Grant
 	if len(q.Writes) > 0 && !grant.Store {
 		return nil, g.deny(sdk.OpCommit, "", "store")
 	}

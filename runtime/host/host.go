@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,12 +34,16 @@ type Config struct {
 	// are made with mode 0700.
 	RunDir, CacheDir string
 
+	// Read, where set, reads what Plugins holds again: see [Host.Reload].
+	Read func() ([]Plugin, error)
 	// Check, where set, judges a manifest and the configuration for it.
 	Check func(info sdk.Info, config json.RawMessage) error
 	// Ready hands over a plugin that can take attempts, in place of what had its
 	// name; Gone takes it back.
 	Ready func(ctx context.Context, r Ready) error
 	Gone  func(name string)
+	// Forget, where set, hears of a plugin that is not configured any more, after Gone.
+	Forget func(ctx context.Context, name string) error
 	// Publish, where set, publishes what a plugin has to tell between its tasks.
 	Publish func(ctx context.Context, e sdk.Event) (id string, err error)
 	// Changed, where set, hears of what becomes of plugins. It must not block.
@@ -105,10 +110,16 @@ type Ready struct {
 // Host holds the plugins of one runtime. Its methods are safe for concurrent
 // use.
 type Host struct {
-	cfg     Config
-	log     *slog.Logger
-	plugins []*plugin
-	loaded  chan struct{}
+	cfg    Config
+	log    *slog.Logger
+	loaded chan struct{}
+
+	reading sync.Mutex // held while plugins are made what the configuration says
+
+	mu      sync.Mutex
+	plugins []*plugin                       // in the order of the configuration
+	run     func(p *plugin, settled func()) // while the Host runs
+	all     sync.WaitGroup                  // supervisors
 }
 
 // New makes a Host that has started nothing.
@@ -126,6 +137,9 @@ func New(cfg Config) (*Host, error) {
 		cfg.Publish = func(context.Context, sdk.Event) (string, error) {
 			return "", sdk.Errorf(sdk.CodeUnavailable, "nothing is published here")
 		}
+	}
+	if cfg.Forget == nil {
+		cfg.Forget = func(context.Context, string) error { return nil }
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func(Changed) {}
@@ -146,14 +160,21 @@ func New(cfg Config) (*Host, error) {
 // Run loads all plugins at once and keeps them running until ctx ends; then it
 // ends them, and returns when the last is gone.
 func (h *Host) Run(ctx context.Context) error {
-	var all, first sync.WaitGroup
+	var first sync.WaitGroup
+	h.mu.Lock()
+	h.run = func(p *plugin, settled func()) { h.all.Go(func() { p.supervise(ctx, settled) }) }
 	for _, p := range h.plugins {
 		first.Add(1)
-		all.Go(func() { p.supervise(ctx, sync.OnceFunc(first.Done)) })
+		h.run(p, sync.OnceFunc(first.Done))
 	}
+	h.mu.Unlock()
 	first.Wait()
 	close(h.loaded)
-	all.Wait()
+	<-ctx.Done()
+	h.mu.Lock()
+	h.run = nil
+	h.mu.Unlock()
+	h.all.Wait()
 	return nil
 }
 
@@ -162,18 +183,28 @@ func (h *Host) Loaded() <-chan struct{} { return h.loaded }
 
 // Plugins describes all plugins, in the order of the configuration.
 func (h *Host) Plugins() []sdk.PluginStatus {
-	out := make([]sdk.PluginStatus, len(h.plugins))
-	for i, p := range h.plugins {
+	all := h.list()
+	out := make([]sdk.PluginStatus, len(all))
+	for i, p := range all {
 		out[i] = p.status()
 	}
 	return out
 }
 
-// Reload loads a plugin's file again. The new version takes attempts as soon as
-// it is ready, while those that run finish on the old one. If it does not load,
-// the old one stays and the error says why.
-func (h *Host) Reload(ctx context.Context, name string) error {
-	return h.tell(ctx, name, orderReload)
+func (h *Host) list() []*plugin {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.plugins)
+}
+
+// find returns the plugin of that name, or nil.
+func (h *Host) find(name string) *plugin {
+	for _, p := range h.list() {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
 }
 
 // Enable loads a plugin that is disabled. Doing it twice is no error.
@@ -188,10 +219,9 @@ func (h *Host) Disable(ctx context.Context, name string) error {
 }
 
 func (h *Host) tell(ctx context.Context, name, what string) error {
-	for _, p := range h.plugins {
-		if p.cfg.Name == name {
-			return p.tell(ctx, what)
-		}
+	p := h.find(name)
+	if p == nil {
+		return sdk.Errorf(sdk.CodeNotFound, "there is no plugin %.80q; a new block in config.hcl counts when the plugin is reloaded", name)
 	}
-	return sdk.Errorf(sdk.CodeNotFound, "there is no plugin %q: config.hcl had no such block when the runtime started", name)
+	return p.tell(ctx, order{what: what})
 }

@@ -34,11 +34,11 @@ func (e *engineHost) Call(_ context.Context, op string, _ []byte) ([]byte, error
 func newGuard(t *testing.T, grant Grant) (*guard, *engineHost, *[]Audit) {
 	t.Helper()
 	var audits []Audit
-	h := &Host{loaded: make(chan struct{}), cfg: Config{Audit: func(a Audit) { audits = append(audits, a) }}}
+	h := &Host{log: slog.New(slog.DiscardHandler), loaded: make(chan struct{}), cfg: Config{Audit: func(a Audit) { audits = append(audits, a) }}}
 	inner := &engineHost{}
-	p := &plugin{host: h, cfg: Plugin{Name: "test", Grant: grant}}
+	p := newPlugin(h, Plugin{Name: "test", Grant: grant})
 	g := &guard{Host: inner, task: &sdk.Task{ID: "tsk_1"},
-		version: &version{plugin: p, client: newHTTPClient(grant), info: sdk.Info{Version: "1"}}}
+		version: &version{plugin: p, cfg: p.cfg, client: newHTTPClient(grant), info: sdk.Info{Version: "1"}}}
 	t.Cleanup(func() { g.close(); g.version.client.http.CloseIdleConnections() })
 	return g, inner, &audits
 }

@@ -86,7 +86,7 @@ func (g *guard) Call(ctx context.Context, name string, request []byte) ([]byte, 
 	if !known {
 		return nil, sdk.Errorf(sdk.CodeUnavailable, "this runtime has no operation %q", name)
 	}
-	grant := g.version.plugin.cfg.Grant
+	grant := g.version.cfg.Grant
 	what, ok := "", true
 	if op.target != nil {
 		what, ok = op.target(grant, request)
@@ -107,7 +107,7 @@ func (g *guard) Call(ctx context.Context, name string, request []byte) ([]byte, 
 
 func (g *guard) deny(name, what, grant string) error {
 	err := sdk.Errorf(sdk.CodeCapabilityDenied, "%s: not granted; add it to grant.%s of plugin %q in config.hcl",
-		strings.TrimSpace(name+" "+what), grant, g.version.plugin.cfg.Name)
+		strings.TrimSpace(name+" "+what), grant, g.version.cfg.Name)
 	g.audit(name, what, true, err)
 	return err
 }
@@ -130,7 +130,7 @@ func (g *guard) leave() {
 
 func (g *guard) audit(op, target string, denied bool, err error) {
 	g.version.plugin.host.cfg.Audit(Audit{
-		Plugin: g.version.plugin.cfg.Name, Version: g.version.info.Version,
+		Plugin: g.version.cfg.Name, Version: g.version.info.Version,
 		Task: g.task.ID, Op: op, Target: target, Denied: denied, Code: sdk.CodeOf(err),
 	})
 }
@@ -189,7 +189,7 @@ func kindsList(g *guard, ctx context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	grant := g.version.plugin.cfg.Grant
+	grant := g.version.cfg.Grant
 	all.Kinds = slices.DeleteFunc(all.Kinds, func(k sdk.KindInfo) bool { return !grant.submits(k.Kind) })
 	select {
 	case <-g.version.plugin.host.loaded:
@@ -210,7 +210,7 @@ func secretGet(g *guard, _ context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(sdk.SecretReply{Value: g.version.plugin.cfg.Grant.Secrets[q.Name]})
+	return json.Marshal(sdk.SecretReply{Value: g.version.cfg.Grant.Secrets[q.Name]})
 }
 
 func decode[Q any](op string, request []byte) (Q, error) {

@@ -18,7 +18,7 @@ import (
 // plugin supervises one configured plugin through all its lives.
 type plugin struct {
 	host *Host
-	cfg  Plugin
+	name string
 	log  *slog.Logger
 
 	lines  lines
@@ -29,6 +29,7 @@ type plugin struct {
 	over   chan struct{} // closed when nobody takes orders any more
 
 	mu       sync.Mutex
+	cfg      Plugin // with which it is loaded; only its supervisor changes it
 	state    string
 	err      string
 	current  *version // nil while nothing runs
@@ -44,7 +45,7 @@ func newPlugin(h *Host, cfg Plugin) *plugin {
 	if cfg.Off {
 		state = sdk.PluginDisabled
 	}
-	return &plugin{host: h, cfg: cfg, log: h.log.With("plugin", cfg.Name),
+	return &plugin{host: h, name: cfg.Name, cfg: cfg, log: h.log.With("plugin", cfg.Name),
 		orders: make(chan order), over: make(chan struct{}), state: state}
 }
 
@@ -62,7 +63,7 @@ func (p *plugin) supervise(ctx context.Context, settled func()) {
 	var back backoff
 	var again <-chan time.Time
 	if !p.cfg.Off {
-		if err := p.load(ctx); passing(err) { // reported by load
+		if err := p.load(ctx, p.cfg); passing(err) { // reported by load
 			again = time.After(back.next(time.Now()))
 		}
 	}
@@ -77,7 +78,10 @@ func (p *plugin) supervise(ctx context.Context, settled func()) {
 			p.setState(sdk.PluginDraining, "")
 			return
 		case o := <-p.orders:
-			o.reply <- p.obey(ctx, o.what)
+			o.reply <- p.obey(ctx, o)
+			if o.what == orderRemove {
+				return
+			}
 			if p.current != nil || o.what == orderDisable {
 				again = nil
 			}
@@ -89,7 +93,7 @@ func (p *plugin) supervise(ctx context.Context, settled func()) {
 			p.mu.Lock()
 			p.restarts++
 			p.mu.Unlock()
-			if p.load(ctx) != nil {
+			if p.load(ctx, p.cfg) != nil {
 				again = time.After(back.next(time.Now()))
 			}
 		}
@@ -104,12 +108,12 @@ func passing(err error) bool {
 	return code == sdk.CodeTimeout || code == sdk.CodeUnavailable || errors.Is(err, context.DeadlineExceeded)
 }
 
-// load starts a version and puts it in place of the current one. When it fails,
-// the current one stays.
-func (p *plugin) load(ctx context.Context) error {
-	v, err := p.start(ctx)
+// load starts a version as cfg says and puts it in place of the current one. When it
+// fails, the current one stays, and so does what it was loaded with.
+func (p *plugin) load(ctx context.Context, cfg Plugin) error {
+	v, err := p.start(ctx, cfg)
 	if err == nil {
-		err = p.host.cfg.Ready(ctx, Ready{Name: p.cfg.Name, Plugin: v, Capacity: v.capacity()})
+		err = p.host.cfg.Ready(ctx, Ready{Name: p.name, Plugin: v, Capacity: v.capacity()})
 		if err != nil {
 			p.close(v)
 		}
@@ -122,21 +126,21 @@ func (p *plugin) load(ctx context.Context) error {
 	if err != nil {
 		p.err = err.Error()
 		if old == nil {
-			p.state = sdk.PluginFailed
+			p.cfg, p.state = cfg, sdk.PluginFailed
 		}
 		p.mu.Unlock()
 		p.changed(ChangedFailed, err)
 		p.log.Error("cannot load the plugin", "error", err)
-		return fmt.Errorf("plugin %s: %w", p.cfg.Name, err)
+		return fmt.Errorf("plugin %s: %w", p.name, err)
 	}
-	p.current, p.info, p.state, p.err = v, v.Info(), sdk.PluginReady, ""
+	p.cfg, p.current, p.info, p.state, p.err = cfg, v, v.Info(), sdk.PluginReady, ""
 	what := ChangedReady
 	if p.fell {
 		p.fell, what = false, ChangedRestarted
 	}
 	p.mu.Unlock()
 	p.changed(what, nil)
-	if p.cfg.Wasm != "" {
+	if cfg.Wasm != "" {
 		// Compiling leaves more garbage than an idle runtime otherwise holds, and
 		// idle as it is, it would not collect it for minutes.
 		debug.FreeOSMemory()
@@ -151,6 +155,7 @@ func (p *plugin) load(ctx context.Context) error {
 // order is what an operator wants done with a plugin.
 type order struct {
 	what  string
+	cfg   Plugin // to reload: as it is configured now
 	reply chan error
 }
 
@@ -158,28 +163,47 @@ const (
 	orderReload  = "reload"
 	orderEnable  = "enable"
 	orderDisable = "disable"
+	orderRemove  = "remove" // for good: its supervisor ends
 )
 
-func (p *plugin) obey(ctx context.Context, what string) error {
+func (p *plugin) obey(ctx context.Context, o order) error {
 	p.mu.Lock()
-	off := p.state == sdk.PluginDisabled
+	off, cfg := p.state == sdk.PluginDisabled, p.cfg
 	p.mu.Unlock()
-	switch {
-	case what == orderDisable:
+	switch o.what {
+	case orderDisable, orderRemove:
 		p.disable()
 		return nil
-	case what == orderEnable && p.current != nil:
-		return nil
-	case what == orderReload && off:
-		return sdk.Errorf(sdk.CodeConflict, "plugin %q is disabled; enable it", p.cfg.Name)
+	case orderEnable:
+		if p.current != nil {
+			return nil
+		}
+		return p.load(ctx, cfg)
 	}
-	return p.load(ctx)
+	// What was disabled, or enabled, by hand stays so until its block says something new.
+	switch {
+	case o.cfg.Off && !cfg.Off:
+		p.take(o.cfg)
+		p.disable()
+		return nil
+	case off && (o.cfg.Off || !cfg.Off):
+		p.take(o.cfg)
+		return sdk.Errorf(sdk.CodeConflict, "plugin %q is disabled; enable it", p.name)
+	}
+	return p.load(ctx, o.cfg)
+}
+
+// take notes a configuration for the next load.
+func (p *plugin) take(cfg Plugin) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cfg = cfg
 }
 
 // disable takes the plugin out of service: its tasks stay queued, running attempts
 // come to their end. It lasts until it is enabled, or the runtime starts again.
 func (p *plugin) disable() {
-	p.host.cfg.Gone(p.cfg.Name)
+	p.host.cfg.Gone(p.name)
 	p.mu.Lock()
 	v := p.current
 	p.current = nil
@@ -199,7 +223,7 @@ func (p *plugin) disable() {
 // died takes back a version whose process or module has ended, by itself or because an
 // attempt in it did not stop.
 func (p *plugin) died() {
-	p.host.cfg.Gone(p.cfg.Name)
+	p.host.cfg.Gone(p.name)
 	p.mu.Lock()
 	v := p.current
 	p.current = nil
@@ -238,12 +262,12 @@ func (p *plugin) close(v *version) {
 }
 
 // tell gives the plugin's supervisor an order and waits until it is done.
-func (p *plugin) tell(ctx context.Context, what string) error {
-	o := order{what, make(chan error, 1)}
+func (p *plugin) tell(ctx context.Context, o order) error {
+	o.reply = make(chan error, 1)
 	select {
 	case p.orders <- o:
 	case <-p.over:
-		return sdk.Errorf(sdk.CodeUnavailable, "the runtime is shutting down")
+		return sdk.Errorf(sdk.CodeUnavailable, "plugin %q is going, or the runtime is shutting down", p.name)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -258,7 +282,7 @@ func (p *plugin) tell(ctx context.Context, what string) error {
 // changed tells what became of the plugin.
 func (p *plugin) changed(what string, err error) {
 	p.mu.Lock()
-	c := Changed{What: what, Plugin: p.cfg.Name, Version: p.info.Version, Carrier: p.carrierName(), Restarts: p.restarts}
+	c := Changed{What: what, Plugin: p.name, Version: p.info.Version, Carrier: p.carrierName(), Restarts: p.restarts}
 	p.mu.Unlock()
 	if err != nil {
 		c.Error = err.Error()
@@ -283,7 +307,7 @@ func (p *plugin) status() sdk.PluginStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := sdk.PluginStatus{
-		Name: p.cfg.Name, Version: p.info.Version, Carrier: p.carrierName(),
+		Name: p.name, Version: p.info.Version, Carrier: p.carrierName(),
 		State: p.state, Error: p.err, Restarts: p.restarts,
 		Kinds: []sdk.KindStatus{}, Subscriptions: p.info.Subscriptions,
 		Grants: p.cfg.Grant.public(), Limits: map[string]string{},

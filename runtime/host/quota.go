@@ -58,7 +58,7 @@ func (g *guard) room(ctx context.Context, writes []sdk.KVWrite) error {
 		}
 	}
 	p := g.version.plugin
-	return p.quota.admit(n, p.cfg.Limits.Store, func() (reply sdk.KVCountReply, err error) {
+	return p.quota.admit(n, g.version.cfg.Limits.Store, func() (reply sdk.KVCountReply, err error) {
 		text, err := g.Host.Call(ctx, sdk.OpKVCount, []byte(`{}`))
 		if err == nil {
 			err = json.Unmarshal(text, &reply)

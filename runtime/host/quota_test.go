@@ -15,7 +15,7 @@ import (
 // operation it writes, until there is room again.
 func TestGuardQuota(t *testing.T) {
 	g, inner, _ := newGuard(t, Grant{Store: true})
-	g.version.plugin.cfg.Limits.Store = 10_000
+	g.version.cfg.Limits.Store = 10_000
 	holds := func(bytes int) { // as if time had passed
 		inner.reply = fmt.Sprintf(`{"items":2,"bytes":%d}`, bytes)
 		g.version.plugin.quota = quota{}

@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,9 +47,9 @@ func pluginMain() {
 	}
 	version := string(b)
 	handler := func(kind string, f sdk.HandlerFunc) sdk.Registration {
-		return sdk.Registration{HandlerInfo: sdk.HandlerInfo{Kind: "test." + kind}, Handler: f}
+		return sdk.Registration{HandlerInfo: sdk.HandlerInfo{Kind: cmp.Or(os.Getenv("TEST_NAME"), "test") + "." + kind}, Handler: f}
 	}
-	serve.Main(sdk.New(sdk.Info{Name: "test", Version: version},
+	serve.Main(sdk.New(sdk.Info{Name: cmp.Or(os.Getenv("TEST_NAME"), "test"), Version: version},
 		handler("version", func(context.Context, *sdk.Task, sdk.Host) (json.RawMessage, error) { return json.Marshal(version) }),
 		handler("wait", func(ctx context.Context, _ *sdk.Task, host sdk.Host) (json.RawMessage, error) {
 			host.Progress(1, 0, "waiting")

@@ -32,6 +32,7 @@ type version struct {
 	carrier carrier
 	info    sdk.Info
 	plugin  *plugin
+	cfg     Plugin // as it was loaded
 	client  *httpClient
 
 	mu       sync.Mutex
@@ -40,18 +41,18 @@ type version struct {
 }
 
 // start loads the plugin's file and configures it.
-func (p *plugin) start(ctx context.Context) (*version, error) {
-	c, err := p.launch(ctx)
+func (p *plugin) start(ctx context.Context, cfg Plugin) (*version, error) {
+	c, err := p.launch(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	v := &version{carrier: c, info: c.Info(), plugin: p, client: newHTTPClient(p.cfg.Grant)}
-	config := p.cfg.Config
+	v := &version{carrier: c, info: c.Info(), plugin: p, cfg: cfg, client: newHTTPClient(cfg.Grant)}
+	config := cfg.Config
 	if len(config) == 0 {
 		config = json.RawMessage("{}")
 	}
 	switch {
-	case v.info.Name != p.cfg.Name:
+	case v.info.Name != p.name:
 		err = fmt.Errorf("its manifest says that it is %q: rename the block to plugin %q", v.info.Name, v.info.Name)
 	default:
 		if err = p.host.cfg.Check(v.info, config); err == nil {
@@ -63,7 +64,7 @@ func (p *plugin) start(ctx context.Context) (*version, error) {
 		return nil, err
 	}
 	for _, want := range v.info.Capabilities {
-		if !p.cfg.Grant.has(want) {
+		if !cfg.Grant.has(want) {
 			p.log.Info("the plugin could use a capability that its grant in the configuration leaves out", "capability", want)
 		}
 	}
@@ -73,25 +74,25 @@ func (p *plugin) start(ctx context.Context) (*version, error) {
 // compiling is how long a module may load before somebody who waits is told why.
 const compiling = 3 * time.Second
 
-func (p *plugin) launch(ctx context.Context) (carrier, error) {
-	l := p.cfg.Limits
-	if p.cfg.Wasm != "" {
+func (p *plugin) launch(ctx context.Context, cfg Plugin) (carrier, error) {
+	l := cfg.Limits
+	if cfg.Wasm != "" {
 		slow := time.AfterFunc(compiling, func() { p.log.Info("compiling the module; next time it is ready at once") })
 		defer slow.Stop()
 		return wasm.Load(ctx, wasm.Config{
-			Name: p.cfg.Name, Path: p.cfg.Wasm, CacheDir: p.host.cfg.CacheDir, SHA256: p.cfg.SHA256,
+			Name: p.name, Path: cfg.Wasm, CacheDir: p.host.cfg.CacheDir, SHA256: cfg.SHA256,
 			Memory: l.Memory, Instances: l.Instances, Concurrency: l.Concurrency,
 			StartTimeout: l.StartTimeout, Idle: l.Idle, Log: p.line,
 		})
 	}
-	env := make([]string, 0, len(p.cfg.Env))
-	for _, k := range slices.Sorted(maps.Keys(p.cfg.Env)) {
-		env = append(env, k+"="+p.cfg.Env[k])
+	env := make([]string, 0, len(cfg.Env))
+	for _, k := range slices.Sorted(maps.Keys(cfg.Env)) {
+		env = append(env, k+"="+cfg.Env[k])
 	}
 	return process.Launch(ctx, process.Config{
-		Name: p.cfg.Name, Command: p.cfg.Command, Env: env, Dir: p.cfg.Dir,
-		RunDir: filepath.Clean(p.host.cfg.RunDir), Memory: l.Memory, SHA256: p.cfg.SHA256, MTLS: p.cfg.MTLS,
-		StartTimeout: l.StartTimeout, Between: newBetween(p), Log: p.line,
+		Name: p.name, Command: cfg.Command, Env: env, Dir: cfg.Dir,
+		RunDir: filepath.Clean(p.host.cfg.RunDir), Memory: l.Memory, SHA256: cfg.SHA256, MTLS: cfg.MTLS,
+		StartTimeout: l.StartTimeout, Between: newBetween(p, cfg), Log: p.line,
 	})
 }
 
@@ -100,7 +101,7 @@ func (v *version) capacity() int {
 	if c, ok := v.carrier.(interface{ Capacity() int }); ok {
 		return c.Capacity()
 	}
-	return v.plugin.cfg.Limits.Concurrency
+	return v.cfg.Limits.Concurrency
 }
 
 // Ahead is how many attempts more than its capacity the version would like to have.
