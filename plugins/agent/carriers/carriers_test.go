@@ -32,7 +32,7 @@ func probe(t *testing.T) string {
 		t.Fatal(err)
 	}
 	replace := map[string]string{}
-	for _, pattern := range []string{"model*.go", "openai.go", "anthropic.go", "sse.go", "body.go", "past.go", "scan.go", "carriers/testdata/main.go"} {
+	for _, pattern := range []string{"model*.go", "openai.go", "anthropic.go", "sse.go", "body.go", "past.go", "piece.go", "scan.go", "carriers/testdata/main.go"} {
 		files, err := filepath.Glob(filepath.Join("..", pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v", pattern, err)
